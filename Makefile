@@ -1,0 +1,23 @@
+# Short names for scripts/dev.py. PYTHON=... chooses the interpreter, ARGS=... is passed on.
+PYTHON ?= python3
+DEV = $(PYTHON) scripts/dev.py
+
+.PHONY: help setup test demo check bench
+
+help:  ## what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+
+setup:  ## make .venv; the others do it when needed
+	@$(DEV) setup
+
+test:  ## run the tests (ARGS go to pytest)
+	@$(DEV) test $(ARGS)
+
+demo:  ## bare and mounted clients side by side while servers misbehave
+	@$(DEV) demo $(ARGS)
+
+check:  ## format, lint, types, import contracts, docs blocks (ARGS name some of them)
+	@$(DEV) check $(ARGS)
+
+bench:  ## what a request costs, beside the peers (ARGS go to the benchmarks)
+	@$(DEV) bench $(ARGS)

@@ -1,0 +1,28 @@
+"""The command line: `python -m seawall`, or `seawall`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the subcommand named on the command line and return its exit status; without one, print the help."""
+    parser = argparse.ArgumentParser(prog="seawall", description="Keeps HTTP calls working when a host falls ill.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    # The demo reads its own options, so that `seawall` alone does not have to import it; its -h is its own too.
+    commands.add_parser("demo", add_help=False, help="bare and mounted clients beside each other, in half a minute")
+    options, rest = parser.parse_known_args(argv)
+    if options.command == "demo":
+        from seawall import demo
+
+        return demo.main(rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    parser.print_help()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

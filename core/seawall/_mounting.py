@@ -1,0 +1,77 @@
+"""`seawall.mount(client)`: finds the mount for a client by the library its class comes from.
+
+Mounts announce themselves as entry points ("seawall.mounts": library → package), so
+that the core imports none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from seawall.policy import Policy
+    from seawall.resilience import Resilience
+
+C = TypeVar("C")
+
+_RETRIES = "_seawall_max_retries"
+
+
+def mount(client: C, resilience: Resilience | Mapping[str, Policy] | Policy | None = None) -> C:
+    """Put `resilience` (left out: the process's default) under a client, in place, and return the client.
+
+    Takes httpx, httpx2 and requests clients, and SDK clients built on them (OpenAI, Anthropic …): theirs is found, and
+    their own `max_retries` set to 0, since retries of both would multiply. Raises TypeError for anything else.
+    """
+    inner = _client_of(client)
+    _package(inner).mount(inner, resilience)
+    if inner is not client and isinstance(getattr(client, "max_retries", None), int) and not hasattr(client, _RETRIES):
+        sdk: Any = client
+        setattr(sdk, _RETRIES, sdk.max_retries)
+        sdk.max_retries = 0
+    return client
+
+
+def unmount(client: C) -> C:
+    """Undo `mount`: the client is as before, an SDK's `max_retries` too."""
+    inner = _client_of(client)
+    _package(inner).unmount(inner)
+    if hasattr(client, _RETRIES):
+        sdk: Any = client
+        sdk.max_retries = getattr(sdk, _RETRIES)
+        delattr(sdk, _RETRIES)
+    return client
+
+
+def _client_of(client: Any) -> Any:
+    """The HTTP client: itself, or the one an SDK keeps in `_client`."""
+    candidate = client
+    for _ in range(3):
+        if any(library in _mounts() for library in _libraries(candidate)):
+            return candidate
+        candidate = getattr(candidate, "_client", None)
+    raise TypeError(
+        f"mount: {type(client).__name__} is no client of {', '.join(sorted(_mounts())) or 'a known library'}, nor an SDK "
+        "client with one inside: mount its HTTP client, or pass one that is mounted to the SDK (http_client=…)"
+    )
+
+
+def _libraries(client: object) -> Iterator[str]:
+    for kind in type(client).__mro__:
+        yield kind.__module__.partition(".")[0]
+
+
+def _package(client: object) -> Any:
+    mounts = _mounts()
+    return importlib.import_module(next(mounts[library] for library in _libraries(client) if library in mounts))
+
+
+def _mounts() -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    known = {"httpx": "httpx_resilience", "httpx2": "httpx_resilience", "requests": "requests_resilience"}
+    known.update({entry.name: entry.value for entry in entry_points(group="seawall.mounts")})
+    return known

@@ -1,0 +1,169 @@
+"""The story of one call: the working record of the flow, and what users read as a `Report`.
+
+One object serves both, so that a call which goes well pays for no second one: the
+flow appends small tuples; text and views are made when somebody reads.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from seawall.outcome import Attempt, Ending, ErrorKind, Verdict
+
+if TYPE_CHECKING:
+    from seawall.host import HostState
+    from seawall.policies.retry import Repeatable
+    from seawall.policy import Effective
+
+Source = Literal["origin", "stale", "fallback", "simplified"]
+Entry = tuple[int, str, float, float, float, "int | None", "ErrorKind | None", Verdict, "float | None"]
+
+
+class Report:
+    """What happened to one call. Read-only; pickles; `str()` tells it in a few lines. Seconds throughout."""
+
+    host: str = ""
+    ending: Ending | None = None
+    """Why the call stopped; None while it runs."""
+    served_from: Source = "origin"
+    deadline_precision: Literal["exact", "phase"] = "phase"
+    """"exact": every socket operation ends by the deadline; "phase": each phase (connect, write, read) does."""
+
+    def __init__(self, host: str, log: list[Entry], ending: Ending | None, facts: dict[str, Any]) -> None:
+        self.host = host
+        self.ending = ending
+        self._log: list[Entry] | None = log
+        self.__dict__.update(facts)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Each send that ended, in order."""
+        return tuple(Attempt._make(entry) for entry in self._log or ())
+
+    @property
+    def elapsed(self) -> float:
+        """From the start of the call to the end of its last attempt."""
+        last = self.attempts[-1:]
+        return last[0].started + last[0].duration if last else 0.0
+
+    @property
+    def budget_left(self) -> float:
+        """Tokens of the host's retry budget."""
+        return self.__dict__.get("_budget_left", 0.0)
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds to the deadline when the last attempt ended; None without one."""
+        return self.__dict__.get("_time_left")
+
+    def __str__(self) -> str:
+        lines = [f"{self.host}: {self.ending.value if self.ending else 'under way'}, {self.elapsed:.3g} s"]
+        for attempt in self.attempts:
+            what = str(attempt.status) if attempt.status is not None else "no answer"
+            if attempt.kind is not None:
+                what += f" ({attempt.kind.value})"
+            waited = f", after waiting {attempt.wait:.3g} s" if attempt.wait >= 0.001 else ""
+            lines.append(f"  attempt {attempt.number}: {what} in {attempt.duration:.3g} s{waited}: {attempt.verdict.value}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Report {self.host}: {len(self._log or ())} attempts, {self.ending.value if self.ending else 'under way'}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {
+            "served_from": self.served_from,
+            "deadline_precision": self.deadline_precision,
+            "_budget_left": self.budget_left,
+            "_time_left": self.time_left,
+        }
+        return Report, (self.host, list(self._log or ()), self.ending, facts)
+
+
+class Call(Report):
+    """One request on its way. What has a default here is set only when it differs: most calls never need it."""
+
+    _log: list[Entry] | None = None
+    repeatable: Repeatable | None = None
+    """What the mount says of sending it again; asked for when that comes up."""
+    exempt: frozenset[str] = frozenset()
+    """Parts of the host's state an override switched off for this call."""
+    nested: bool = False
+    """Inside an `execute` of the same Resilience, which retries already."""
+    paid: bool = False
+    """The attempt under way was paid for from the retry budget."""
+    waited: float = 0.0
+    """Seconds waited for the attempt under way."""
+    last_delay: float | None = None
+    own_delays: int = 0
+    """Steps of the own backoff since the last delay the server gave."""
+    limits: Any = None
+
+    def __init__(self, state: HostState, policy: Effective, request: Any, started: float, deadline: float | None) -> None:
+        self.state = state
+        self.policy = policy
+        self.request = request
+        self.started = started
+        self.deadline = deadline
+
+    @property
+    def host(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.state.name
+
+    @property
+    def budget_left(self) -> float:
+        return self.state.budget_left()
+
+    @property
+    def time_left(self) -> float | None:
+        return None if self.deadline is None else self.deadline - self.started - self.elapsed
+
+    def note(
+        self, number: int, started: float, ended: float, status: int | None, kind: ErrorKind | None, verdict: Verdict,
+        delay: float | None = None,
+    ) -> None:
+        """Add an attempt to the story."""
+        entry = (number, self.state.name, started - self.started, ended - started, self.waited, status, kind, verdict, delay)
+        if self._log is None:
+            self._log = [entry]
+        else:
+            self._log.append(entry)
+
+    def amend(self, ended: float, kind: ErrorKind | None, verdict: Verdict) -> None:
+        """The last attempt ended otherwise than its headers promised."""
+        if self._log:
+            number, host, started, _, waited, status, _, _, delay = self._log[-1]
+            self._log[-1] = (number, host, started, ended - self.started - started, waited, status, kind, verdict, delay)
+
+
+_ATTRIBUTE = "_seawall_report"
+
+
+def attach(carrier: Any, report: Report) -> None:
+    """Make `report(carrier)` find it."""
+    try:
+        setattr(carrier, _ATTRIBUTE, report)
+    except AttributeError:  # a class with slots: it has no report then
+        pass
+
+
+def report(x: object) -> Report | None:
+    """The story behind a response or an exception: ours, the library's, or an SDK's around it.
+
+    Follows `.report`, `.response` and the chain of causes. None: nothing of ours was involved.
+    """
+    seen: set[int] = set()
+    pending: list[Any] = [x]
+    while pending and len(seen) < 50:
+        current = pending.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, Report):
+            return current
+        pending.append(getattr(current, _ATTRIBUTE, None))
+        extensions = getattr(current, "extensions", None)
+        if isinstance(extensions, dict):
+            pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        for name in ("report", "response", "http_response", "__cause__", "__context__"):
+            pending.append(getattr(current, name, None))
+    return None

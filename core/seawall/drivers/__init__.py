@@ -1,0 +1,1 @@
+"""The only room that knows time, threads or an event loop."""

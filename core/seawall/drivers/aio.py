@@ -1,0 +1,112 @@
+"""Waiting in event loops: asyncio, or trio where the task runs in it. Imported by async use only.
+
+Nothing is kept between calls, so any number of loops in any threads may share one
+Resilience, one after the other or at once. The libraries are imported when a task
+of theirs waits: sync programs never load an event loop.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from seawall.policies.bulkhead import Ticket
+
+_LOOK_EVERY = 0.02
+
+
+class Loops:
+    """The waiting of an async runtime."""
+
+    __slots__ = ()
+
+    async def wait(self, ticket: Ticket, seconds: float) -> None:
+        try:
+            if _in_trio():
+                await _wait_in_trio(ticket, seconds)
+            else:
+                await _wait_in_asyncio(ticket, seconds)
+        finally:
+            ticket.sleep_on()
+
+    async def within(self, seconds: float | None, awaitable: Awaitable[Any]) -> Any:
+        """The result of `awaitable`, which is cancelled after `seconds`: then TimeoutError."""
+        if seconds is None:
+            return await awaitable
+        if _in_trio():
+            import trio
+
+            try:
+                with trio.fail_after(seconds):
+                    return await awaitable
+            except trio.TooSlowError:
+                raise TimeoutError from None
+        import asyncio
+
+        async with asyncio.timeout(seconds):
+            return await awaitable
+
+
+async def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:
+    """Look every few milliseconds; for shutting down."""
+    sleep: Callable[[float], Awaitable[None]]
+    if _in_trio():
+        from trio import sleep
+    else:
+        from asyncio import sleep
+    end = None if timeout is None else time.monotonic() + timeout
+    while not done():
+        if end is not None and time.monotonic() >= end:
+            return False
+        await sleep(_LOOK_EVERY)
+    return True
+
+
+def _in_trio() -> bool:
+    trio = sys.modules.get("trio")  # not imported: then no task of it runs
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+async def _wait_in_asyncio(ticket: Ticket, seconds: float) -> None:
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    woken = loop.create_future()
+
+    def finish() -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    def wake() -> None:
+        try:
+            loop.call_soon_threadsafe(finish)
+        except RuntimeError:  # the loop is closed: nobody waits there any more, the grant lapses
+            pass
+
+    ticket.on_wake(wake)
+    timer = loop.call_later(seconds, finish)
+    try:
+        await woken
+    finally:
+        timer.cancel()
+
+
+async def _wait_in_trio(ticket: Ticket, seconds: float) -> None:
+    import trio
+
+    woken = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    def wake() -> None:
+        try:
+            token.run_sync_soon(woken.set)
+        except trio.RunFinishedError:
+            pass
+
+    ticket.on_wake(wake)
+    with trio.move_on_after(seconds):
+        await woken.wait()

@@ -1,0 +1,38 @@
+"""Waiting in plain threads: the sync half of every runtime. `async` by name only, nothing here suspends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seawall.policies.bulkhead import Ticket
+
+_LOOK_EVERY = 0.02
+
+
+class Threads:
+    """The waiting of a sync runtime."""
+
+    __slots__ = ()
+
+    async def wait(self, ticket: Ticket, seconds: float) -> None:
+        woken = threading.Event()
+        ticket.on_wake(woken.set)
+        try:
+            woken.wait(seconds)
+        finally:
+            ticket.sleep_on()
+
+
+def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:
+    """Look every few milliseconds; for shutting down, where nobody waits for a microsecond."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while not done():
+        if end is not None and time.monotonic() >= end:
+            return False
+        time.sleep(_LOOK_EVERY)
+    return True

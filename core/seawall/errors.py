@@ -1,0 +1,196 @@
+"""What we raise when no server said anything.
+
+ResilienceError
+├── CircuitOpen               the breaker holds calls back (`opened_at`)
+│   └── HalfOpenLimit         it is trying a few probes, and all are out (`max_requests`)
+├── BulkheadFull              no free permit within `max_wait`
+├── BulkheadClosed            `Resilience.close()` was called
+├── RateLimited               the server asked everybody to wait longer than this call may
+├── DeadlineExceeded          a clock of ours ran out (`scope`, `duration`)
+├── RetryBudgetExhausted      } the call failed and these say why nothing more was tried
+├── MaxRetriesExceeded        } (`last_error`, `response`): raised by `execute`, or with
+├── NonRetryable              } `Retry(on_exhausted="raise")`
+└── AllProvidersFailed        primary and fallback failed (`primary`, `fallback`, `errors`)
+
+Under a mount each is also a class of the client's own tree (httpx: TransportError,
+TimeoutException; requests: RequestException, Timeout), so both `except` clauses
+work. `__cause__` is the last real error. Messages are made when read and never
+hold a query, header or body.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seawall.outcome import Reason
+
+if TYPE_CHECKING:
+    from seawall._story import Report
+    from seawall.outcome import Rejection
+
+
+class ResilienceError(Exception):
+    """Something of ours refused or gave up. Attributes first, text second; pickles without request and response."""
+
+    host: str = ""
+    """Whose policy it was: scheme://host:port, a group, or a provider name."""
+    policy: str = ""
+    """Which part: "breaker", "bulkhead", "gate", "timeouts", "retry", "budget"."""
+    reason: str = ""
+    retry_after: float | None = None
+    """Seconds until it is worth trying again; None: unknown."""
+    attempts: int = 0
+    """Attempts that were sent before."""
+    elapsed: float = 0.0
+    """Seconds since the call began."""
+    request: Any = None
+    """The library's request, if there is one."""
+    response: Any = None
+    """The last answer, if the call ended on one we did not return."""
+    report: Report | None = None
+
+    def __init__(self, *args: object, **facts: Any) -> None:
+        Exception.__init__(self, *args)
+        self.__dict__.update(facts)
+
+    def __str__(self) -> str:
+        parts = [f"{self.host}: {self.reason}"]
+        if self.attempts:
+            parts.append(f"after {self.attempts} attempt{'s' * (self.attempts > 1)} in {self.elapsed:.3g} s")
+        if self.retry_after is not None:
+            parts.append(f"try again in {self.retry_after:.3g} s")
+        return ", ".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {k: _portable(v) for k, v in self.__dict__.items() if k not in _LEFT_BEHIND and not k.startswith("_")}
+        return _restore, (type(self), facts)
+
+
+class CircuitOpen(ResilienceError):
+    """The host's circuit is open: it kept failing, and nothing is sent until it is tried again."""
+
+    opened_at: float | None = None
+    """When it opened: seconds since the epoch."""
+
+
+class HalfOpenLimit(CircuitOpen):
+    """The circuit is half-open and all its probes are out."""
+
+    max_requests: int = 0
+
+
+class BulkheadFull(ResilienceError):
+    """As many attempts run at this host as may, and none ended in time."""
+
+    max_wait: float = 0.0
+    """Seconds that were allowed for waiting."""
+
+
+class BulkheadClosed(ResilienceError):
+    """The Resilience was closed."""
+
+
+class RateLimited(ResilienceError):
+    """The server asked for a pause that outlasts this call."""
+
+
+class DeadlineExceeded(ResilienceError):
+    """A clock of ours ran out."""
+
+    scope: str = "total"
+    """Which: "connect", "attempt", "idle" or "total"."""
+    duration: float | None = None
+    """Its length in seconds; None if it was inherited as an instant."""
+
+
+class RetryBudgetExhausted(ResilienceError):
+    """The call failed, and the host's budget had no token for another attempt."""
+
+    last_error: BaseException | None = None
+
+
+class MaxRetriesExceeded(ResilienceError):
+    """The call failed as often as it may, or no time was left for another attempt."""
+
+    last_error: BaseException | None = None
+
+
+class NonRetryable(ResilienceError):
+    """The call failed in a way that is not repeated."""
+
+    last_error: BaseException | None = None
+
+
+class AllProvidersFailed(ResilienceError):
+    """The primary failed, and so did every fallback."""
+
+    primary: BaseException | None = None
+    fallback: BaseException | None = None
+    """The last one's error."""
+    errors: tuple[BaseException, ...] = ()
+
+
+_LEFT_BEHIND = frozenset({"request", "response"})
+
+BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
+    Reason.CIRCUIT_OPEN: (CircuitOpen, "breaker"),
+    Reason.ISOLATED: (CircuitOpen, "breaker"),
+    Reason.HALF_OPEN_LIMIT: (HalfOpenLimit, "breaker"),
+    Reason.BULKHEAD_FULL: (BulkheadFull, "bulkhead"),
+    Reason.BULKHEAD_TIMEOUT: (BulkheadFull, "bulkhead"),
+    Reason.CLOSED: (BulkheadClosed, "bulkhead"),
+    Reason.GATE: (RateLimited, "gate"),
+    Reason.DEADLINE: (DeadlineExceeded, "timeouts"),
+    Reason.ATTEMPTS: (MaxRetriesExceeded, "retry"),
+    Reason.BUDGET: (RetryBudgetExhausted, "budget"),
+    Reason.NOT_RETRYABLE: (NonRetryable, "retry"),
+}
+
+
+def build(
+    rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None, **facts: Any
+) -> ResilienceError:
+    """The exception of a rejection, in the library's own tree if `leaves` (core class → leaf) is given."""
+    kind, policy = BY_REASON[rejection.reason]
+    facts["host"] = rejection.host
+    facts["policy"] = policy
+    facts["reason"] = rejection.reason.value
+    facts["retry_after"] = rejection.retry_after
+    if kind is CircuitOpen:
+        facts["opened_at"] = rejection.since
+    elif kind is HalfOpenLimit:
+        facts["opened_at"] = rejection.since
+        facts["max_requests"] = rejection.limit
+    elif kind is BulkheadFull:
+        facts["max_wait"] = rejection.limit
+    elif kind is DeadlineExceeded:
+        facts["scope"] = rejection.scope
+        facts["duration"] = rejection.limit
+        facts["reason"] = f"{rejection.scope} timeout"
+        if rejection.limit is not None:
+            facts["reason"] += f" of {rejection.limit:.3g} s"
+    elif policy in ("retry", "budget"):
+        facts["last_error"] = rejection.cause
+        facts["response"] = rejection.response
+    error = (leaves[kind] if leaves is not None else kind)(**facts)
+    error.__cause__ = rejection.cause
+    return error
+
+
+def _restore(kind: type[ResilienceError], facts: dict[str, Any]) -> ResilienceError:
+    return kind(**facts)
+
+
+def _portable(value: object) -> object:
+    """An exception that survives pickling: itself, or a plain one with its name (httpx's status errors do not)."""
+    if isinstance(value, tuple):
+        return tuple(_portable(member) for member in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if not isinstance(value, BaseException):
+        return value
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(value))
+    except Exception:
+        return RuntimeError(type(value).__qualname__)
+    return value

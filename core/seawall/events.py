@@ -1,0 +1,126 @@
+"""What observers get: one frozen record per thing that happened, and the list of who listens.
+
+Nothing is built when nobody listens. Listeners run outside our locks, in the
+thread or task that caused the event; one that raises is reported once through the
+`seawall` logger and breaks no call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from seawall.outcome import Ending, ErrorKind, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened at `host` at `at` (monotonic seconds of the Resilience's clock)."""
+
+    host: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded(Event):
+    """One send is settled: its body ended, or it failed."""
+
+    number: int
+    duration: float
+    status: int | None
+    kind: ErrorKind | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled(Event):
+    """Another attempt will follow after `delay` seconds."""
+
+    number: int
+    delay: float
+    kind: ErrorKind | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(Event):
+    """We refused a call, or another attempt of it."""
+
+    policy: str
+    reason: str
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerChanged(Event):
+    """The host's circuit changed its phase."""
+
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateClosed(Event):
+    """The server asked for a pause; calls are held back for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetExhausted(Event):
+    """An extra attempt was denied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded(Event):
+    """A call is over: the one terminal event of each call."""
+
+    attempts: int
+    duration: float
+    ending: Ending
+
+
+class Hub:
+    """Who listens to one Resilience."""
+
+    __slots__ = ("_complained", "_listeners", "listening")
+
+    def __init__(self) -> None:
+        self._listeners: tuple[tuple[Callable[[Event], object], tuple[type[Event], ...] | None], ...] = ()
+        self._complained: set[str] = set()
+        self.listening = False
+
+    def subscribe(
+        self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None
+    ) -> Callable[[], None]:
+        entry = (listener, None if kinds is None else tuple(kinds))
+        self._listeners = (*self._listeners, entry)
+        self.listening = True
+
+        def unsubscribe() -> None:
+            self._listeners = tuple(known for known in self._listeners if known is not entry)
+            self.listening = bool(self._listeners)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        for listener, kinds in self._listeners:
+            if kinds is None or isinstance(event, kinds):
+                try:
+                    listener(event)
+                except Exception as error:
+                    self.complain(listener, error)
+
+    def complain(self, function: object, error: BaseException) -> None:
+        """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""
+        name = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+        if name not in self._complained and len(self._complained) < 1000:
+            self._complained.add(name)
+            from logging import getLogger
+
+            getLogger("seawall").warning(
+                "%s raised %s; calls go on without it, and it is not reported again", name, type(error).__qualname__
+            )

@@ -1,0 +1,264 @@
+"""`execute`: the same journey for operations that are not a client's request.
+
+The runtimes here send by calling the operation; what its exceptions mean is read
+from our own story (if a mounted client raised them), a status on them, or their
+causes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from seawall import classification, errors, scope
+from seawall._story import Call, attach, report
+from seawall.admission import Admission
+from seawall.drivers.aio import Loops
+from seawall.drivers.clock import process_now
+from seawall.drivers.threads import Threads
+from seawall.flow import Failed, run
+from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
+from seawall.policies.retry import Repeatable
+from seawall.runtime import run_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from seawall.resilience import Resilience
+
+_ANYTHING: Final = Repeatable("EXECUTE", body=True, has_key=True)
+
+_OURS: Final[dict[type[errors.ResilienceError], ErrorKind]] = {
+    errors.CircuitOpen: ErrorKind.CIRCUIT_OPEN,
+    errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED,
+    errors.BulkheadFull: ErrorKind.BULKHEAD_FULL,
+    errors.BulkheadClosed: ErrorKind.CLOSED,
+}
+
+
+class Operation:
+    """What `when=` and `classify=` get as the request."""
+
+    __slots__ = ("args", "function", "method", "name", "url")
+
+    def __init__(self, name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.name = name
+        self.url = name
+        self.method = "EXECUTE"
+        self.function = function
+        self.args = args
+
+
+class _Result:
+    """A value, shaped as the flow expects an answer."""
+
+    __slots__ = ("admission", "value")
+    status_code: Final = 200
+    headers: Final[dict[str, str]] = {}
+
+    def __init__(self, value: Any, admission: Admission) -> None:
+        self.value = value
+        self.admission = admission
+
+
+class _Execution:
+    """What both runtimes here share: a value has no body, any exception is the operation's."""
+
+    __slots__ = ("resilience",)
+    admission: type[Admission] = Admission
+
+    def __init__(self, resilience: Resilience) -> None:
+        self.resilience = resilience
+
+    def around(self, left: float | None) -> scope.inside:
+        return scope.inside(self.resilience, None if left is None else process_now() + left)
+
+    def left(self, call: Call, admission: Admission) -> float | None:
+        """Seconds the operation may take."""
+        ends = None if math.isinf(call.limits.attempt) else admission.started + call.limits.attempt
+        ends = scope.earliest(ends, call.deadline)
+        return None if ends is None else max(0.0, ends - self.resilience.clock.monotonic())
+
+    def done(self, call: Call, admission: Admission, value: Any) -> _Result:
+        now = admission.headers_at = self.resilience.clock.monotonic()
+        if call.deadline is not None and now > call.deadline:
+            raise TimeoutError
+        if now - admission.started > call.limits.attempt:  # late, but here: the caller gets it, the provider is blamed
+            admission.outcome = Outcome(Verdict.FAILURE, ErrorKind.TIMEOUT, Again.NO, status=200)
+        return _Result(value, admission)
+
+    async def peek(self, response: Any, admission: Admission) -> bytes | None:
+        return b""
+
+    async def discard(self, response: Any, admission: Admission) -> None:
+        pass
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return of_operation(error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return _ANYTHING
+
+
+class _SyncExecution(_Execution, Threads):
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        operation: Operation = call.request
+        with self.around(self.left(call, admission)):
+            try:
+                value = operation.function(*operation.args)
+            except StopIteration as error:
+                raise _Stopped from error  # a coroutine may not raise StopIteration
+        return self.done(call, admission, value)
+
+
+class _AsyncExecution(_Execution, Loops):
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        operation: Operation = call.request
+        left = self.left(call, admission)
+        with self.around(left):
+            value = await self.within(left, operation.function(*operation.args))
+        return self.done(call, admission, value)
+
+
+class _Stopped(Exception):
+    """Carries a StopIteration through a coroutine."""
+
+
+def of_operation(error: Exception) -> Outcome:
+    """What an operation's exception means for its provider."""
+    for kind, name in _OURS.items():
+        if isinstance(error, kind):
+            return classification.of_error(error, name)
+    story = report(error)
+    if story is not None and story.attempts:
+        last = story.attempts[-1]
+        if last.kind is not None:
+            again = Again.SAFE if last.verdict in (Verdict.FAILURE, Verdict.THROTTLED) else Again.NO
+            if last.kind in (ErrorKind.QUOTA_EXCEEDED, ErrorKind.CERTIFICATE):
+                again = Again.NO
+            return Outcome(last.verdict, last.kind, again, error=error, retry_after=last.retry_after)
+    for cause in classification.chain(error):
+        status = getattr(getattr(cause, "response", cause), "status_code", None)
+        if isinstance(status, int):
+            row = classification.of_status(status)
+            if row is not None:
+                kind, verdict, again = row
+                return Outcome(verdict, kind, again, error=error, status=status)
+    found = classification.of_cause(error)
+    if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):
+        return classification.of_error(error, ErrorKind.TIMEOUT)
+    return classification.of_error(error, found or ErrorKind.UNKNOWN, Sent.MAYBE)
+
+
+def execute(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    reject_async(function, "execute: operation")
+    call = _call(resilience, provider, function, args)
+    if call is None:
+        return function(*args)
+    return _unwrap(call, run_sync(run(call, _SyncExecution(resilience))))
+
+
+async def aexecute(
+    resilience: Resilience, provider: str, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
+) -> Any:
+    call = _call(resilience, provider, function, args)
+    if call is None:
+        return await function(*args)
+    return _unwrap(call, await run(call, _AsyncExecution(resilience)))
+
+
+def execute_with_fallback(
+    resilience: Resilience, primary: str, operation: Callable[[], Any], secondary: str, fallback: Callable[[], Any]
+) -> Any:
+    try:
+        with _reserve():
+            return execute(resilience, primary, operation, ())
+    except Exception as error:
+        first = _worth_a_fallback(error)
+    try:
+        return execute(resilience, secondary, fallback, ())
+    except Exception as second:
+        raise _both(first, second) from first
+
+
+async def aexecute_with_fallback(
+    resilience: Resilience, primary: str, operation: Callable[[], Awaitable[Any]], secondary: str,
+    fallback: Callable[[], Awaitable[Any]],
+) -> Any:
+    try:
+        with _reserve():
+            return await aexecute(resilience, primary, operation, ())
+    except Exception as error:
+        first = _worth_a_fallback(error)
+    try:
+        return await aexecute(resilience, secondary, fallback, ())
+    except Exception as second:
+        raise _both(first, second) from first
+
+
+def _call(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Call | None:
+    if not callable(function):
+        raise TypeError(f"execute: operation={function!r}: give a function")
+    state, policy = resilience.provider(provider)
+    call = resilience.begin(state, policy, Operation(provider, function, args))
+    if call is not None:
+        call.limits = policy.limits(math.inf, math.inf)  # an operation has no limits of a client to fill in
+    return call
+
+
+def _unwrap(call: Call, result: Any) -> Any:
+    if type(result) is _Result:
+        result.admission.finish()
+        return result.value
+    facts = {"attempts": len(call.attempts), "elapsed": call.elapsed, "report": call}
+    if type(result) is Rejection:
+        raise errors.build(result, **facts) from result.cause
+    assert type(result) is Failed
+    error = result.error
+    if isinstance(error, _Stopped):
+        raise error.__cause__  # type: ignore[misc]
+    attach(error, call)
+    if isinstance(error, errors.ResilienceError):
+        raise error  # a refusal of a client used inside: it says all there is to say
+    kind = {
+        Ending.BUDGET_EXHAUSTED: errors.RetryBudgetExhausted,
+        Ending.ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded,
+        Ending.OUT_OF_TIME: errors.MaxRetriesExceeded,
+        Ending.SERVER_DELAY_TOO_LONG: errors.MaxRetriesExceeded,
+        Ending.REFUSED: errors.MaxRetriesExceeded,
+    }.get(call.ending or Ending.NOT_RETRYABLE, errors.NonRetryable)
+    reason = f"{type(error).__name__}, {call.ending.value if call.ending else 'failed'}"
+    policy = "budget" if kind is errors.RetryBudgetExhausted else "retry"
+    raise kind(host=call.state.name, policy=policy, reason=reason, last_error=error, **facts) from error
+
+
+def _reserve() -> scope.ScopeBlock:
+    """The primary may use half of the time an outer deadline leaves; the rest is the fallback's."""
+    around = scope.current()
+    now = process_now()
+    if around is None or around.deadline is None:
+        return scope.inside(None if around is None else around.inside, None)
+    return scope.inside(around.inside, now + (around.deadline - now) / 2)
+
+
+def _worth_a_fallback(error: Exception) -> Exception:
+    """Only a failure of the host or a refusal of ours is; the caller's own mistakes are raised as they are."""
+    if isinstance(error, errors.NonRetryable):
+        last = error.last_error
+        if isinstance(last, Exception) and of_operation(last).verdict is Verdict.SUCCESS:
+            raise error
+    elif not isinstance(error, errors.ResilienceError):
+        raise error
+    return error
+
+
+def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
+    return errors.AllProvidersFailed(
+        host=getattr(first, "host", ""), policy="retry", reason=f"failed, and so did {getattr(second, 'host', 'the fallback')}",
+        primary=first, fallback=second, errors=(first, second), attempts=getattr(first, "attempts", 0),
+        elapsed=getattr(first, "elapsed", 0.0) + getattr(second, "elapsed", 0.0),
+    )

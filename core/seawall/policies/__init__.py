@@ -1,0 +1,1 @@
+"""Deciding. One file per idea; none imports another; all are pure: (state, event, now, u) → decision."""

@@ -1,0 +1,153 @@
+"""Bulkhead: at most so many attempts at one host at a time, and a bounded queue for the rest.
+
+One slow host must not take every thread, task and connection of the process.
+The name is Nygard's ("Release It!"). The count of permits out is not kept here: it
+is the number of live admissions of the host, so that an interrupt between two
+bytecodes cannot lose one.
+
+Waiters are threads, asyncio tasks (of any loop) and trio tasks in one FIFO
+queue. A free permit is *granted* to the first; the woken waiter *claims* it under
+the host's lock. A grant nobody claims (its loop was stopped, its task is dead)
+lapses and goes to the next: `asyncio.Semaphore` and its like serve one loop and
+have lost waiters on cancellation for years.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from seawall import _check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLAIM_WITHIN = 1.0
+"""Seconds a woken waiter has to claim its permit; also how often a waiter looks by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bulkhead:
+    """How many attempts run at a time, and how many may wait how long for their turn."""
+
+    max_concurrent: int | None = None
+    """Attempts at a time, bodies included. None measures and never refuses: the client's pool stays the only limit."""
+    max_wait: float = 5.0
+    """Seconds a call waits for its turn; 0 refuses at once. The deadline ends the wait too."""
+    max_queue: int = 1000
+    """Calls that may wait at a time; a further one is refused at once."""
+
+    def __post_init__(self) -> None:
+        _check.count(self, "max_concurrent", 1, optional=True)
+        _check.duration(self, "max_wait")
+        _check.count(self, "max_queue", 0)
+
+
+class Turn(Enum):
+    """Where a waiter stands."""
+
+    WAITING = "waiting"
+    GRANTED = "granted"
+    LAPSED = "lapsed"
+    SENT_AWAY = "sent away"
+    GONE = "gone"
+
+
+class Ticket:
+    """One waiter. `wake` may be called from any thread, more than once, before or after `on_wake`."""
+
+    __slots__ = ("_awake", "_wake", "granted_at", "joined_at", "turn")
+
+    def __init__(self, now: float) -> None:
+        self.turn = Turn.WAITING
+        self.joined_at = now
+        self.granted_at = 0.0
+        self._wake: Callable[[], object] | None = None
+        self._awake = False
+
+    def on_wake(self, wake: Callable[[], object]) -> None:
+        """Register what ends the wait; called at once if the ticket was woken before."""
+        self._wake = wake
+        if self._awake:  # set before the waker looked for `_wake`, or after: one of the two sees the other
+            wake()
+
+    def wake(self) -> None:
+        """End the wait. A waiter whose loop is gone cannot be told: its grant lapses."""
+        self._awake = True
+        wake = self._wake
+        if wake is not None:
+            wake()
+
+    def sleep_on(self) -> None:
+        """Forget the last wake, before waiting again and looking once more."""
+        self._wake = None
+        self._awake = False
+
+
+class Queue:
+    """Waiters of one host. Not locked: the host is. Methods that free waiters return them, to be woken unlocked."""
+
+    __slots__ = ("granted", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Ticket] = deque()
+        self.granted: list[Ticket] = []
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def join(self, now: float) -> Ticket:
+        ticket = Ticket(now)
+        self.waiting.append(ticket)
+        return ticket
+
+    def grant(self, free: int, now: float) -> list[Ticket]:
+        """Give free permits, less those granted and unclaimed, to the first in line."""
+        woken: list[Ticket] = []
+        if self.granted:
+            self._lapse(now)
+        while self.waiting and len(self.granted) < free:
+            ticket = self.waiting.popleft()
+            ticket.turn = Turn.GRANTED
+            ticket.granted_at = now
+            self.granted.append(ticket)
+            woken.append(ticket)
+        return woken
+
+    def claim(self, ticket: Ticket) -> bool:
+        """Take the granted permit; False if there is none (yet, or any more)."""
+        if ticket.turn is not Turn.GRANTED:
+            return False
+        self.granted.remove(ticket)
+        ticket.turn = Turn.GONE
+        return True
+
+    def leave(self, ticket: Ticket) -> None:
+        """The waiter gives up; what it was granted is free again."""
+        if ticket.turn is Turn.WAITING:
+            self.waiting.remove(ticket)
+        elif ticket.turn is Turn.GRANTED:
+            self.granted.remove(ticket)
+        ticket.turn = Turn.GONE
+
+    def send_away(self) -> list[Ticket]:
+        """Nobody will be served: the circuit opened, or we are closing."""
+        woken = [*self.waiting, *self.granted]
+        self.waiting.clear()
+        self.granted.clear()
+        for ticket in woken:
+            ticket.turn = Turn.SENT_AWAY
+        return woken
+
+    def rejoin(self, ticket: Ticket) -> None:
+        """A waiter whose grant lapsed is alive after all: it keeps its place in front."""
+        if ticket.turn is Turn.LAPSED:
+            ticket.turn = Turn.WAITING
+            self.waiting.appendleft(ticket)
+
+    def _lapse(self, now: float) -> None:
+        for ticket in [ticket for ticket in self.granted if now - ticket.granted_at >= CLAIM_WITHIN]:
+            self.granted.remove(ticket)
+            ticket.turn = Turn.LAPSED

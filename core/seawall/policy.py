@@ -1,0 +1,233 @@
+"""Policy: the parts put together, inherited from pattern to pattern, explained in words.
+
+A field left out is inherited; None switches a part off. A part is replaced whole,
+except `Timeouts`, which are inherited clock by clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from seawall import _check
+from seawall._check import UNSET
+from seawall.outcome import reject_async
+from seawall.policies.breaker import Breaker
+from seawall.policies.budget import AdaptiveBudget, RetryBudget, TokenBudget
+from seawall.policies.bulkhead import Bulkhead
+from seawall.policies.retry import SAFE_METHODS, Retry
+from seawall.policies.timeouts import Limits, Timeouts
+from seawall.scope import Scope, ScopeBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from seawall._check import Unset
+    from seawall.outcome import Outcome, Verdict
+    from seawall.policies.budget import Budget
+
+STATE_PARTS: Final = ("budget", "breaker", "bulkhead")
+"""Parts that belong to the state of a host or group, not to one request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How calls to some hosts are kept working. Every field may be left out: it is then inherited."""
+
+    timeouts: Timeouts | Unset | None = UNSET
+    """Nested clocks. None: no clock of ours."""
+    retry: Retry | Unset | None = UNSET
+    """When a failed attempt is repeated. None: never."""
+    budget: Budget | Unset | None = UNSET
+    """What extra attempts cost. None: unlimited."""
+    breaker: Breaker | Unset | None = UNSET
+    """When the host is left alone. None: never; it is measured all the same."""
+    bulkhead: Bulkhead | Unset | None = UNSET
+    """How many attempts run at a time. None: measured only."""
+    rejections: Literal["raise", "respond"] | Unset = UNSET
+    """"respond": what we refuse is answered with a synthetic 503, `Retry-After` and `x-should-retry: false`, for SDKs
+    that retry any exception but obey answers."""
+    mode: Literal["enforce", "off"] | Unset = UNSET
+    """"off": calls go straight to the client."""
+    classify: Callable[[Outcome, Any], Verdict | None] | Unset | None = UNSET
+    """`classify(outcome, request)`: what an outcome means for the host; None leaves it to the table."""
+    group: str | Unset | None = UNSET
+    """Hosts of one group share their state."""
+    pending: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
+    """What a preset names that this version cannot do yet."""
+
+    def __post_init__(self) -> None:
+        for name, kinds in _PARTS.items():
+            value = getattr(self, name)
+            if value is not UNSET and value is not None and not isinstance(value, kinds):
+                words = " or ".join(f"{kind.__name__}(…)" for kind in kinds)
+                raise TypeError(f"Policy: {name}={value!r}: give {words}, or None to switch it off")
+        if self.rejections is not UNSET:
+            _check.choice(self, "rejections", "raise", "respond")
+        if self.mode is not UNSET:
+            _check.choice(self, "mode", "enforce", "off")
+        if self.classify is not UNSET:
+            reject_async(self.classify, "Policy: classify")  # type: ignore[arg-type]
+        if self.group is not UNSET and self.group is not None and (not isinstance(self.group, str) or not self.group):
+            raise TypeError(f"Policy: group={self.group!r}: give a name")
+
+    @classmethod
+    def gateway(cls, **parts: Unpack[_Parts]) -> Policy:
+        """The figures of the specification this library was written to: an LLM gateway's, to compare with.
+
+        Measured, they do harm (docs/defaults.md): the fixed 60 s opening keeps a host away half a minute after it is
+        well, five failures at once trip on a burst, a 25 s attempt lets callers hang. The keywords are `Policy`'s.
+        """
+        policy = cls(
+            timeouts=Timeouts(connect=5, attempt=25, total=60),
+            retry=Retry(max_retries=3, base_delay=0.1, max_delay=30, jitter="decorrelated", max_elapsed=None),
+            budget=AdaptiveBudget(),
+            breaker=Breaker(
+                failure_threshold=5, min_failure_span=0, failure_rate_threshold=0.5, min_requests=10, open_duration=60,
+                open_multiplier=1, max_open_duration=60, open_jitter=0,
+            ),
+            bulkhead=Bulkhead(max_concurrent=100, max_wait=5),
+        )
+        later = ("stream=60 (answers that stream)", "keep_alive=90 (idle connections)", "StaleResponse(max_age=300)")
+        return _preset(policy, later, parts)
+
+    @classmethod
+    def llm(cls, **parts: Unpack[_Parts]) -> Policy:
+        """For paid LLM APIs: POST is repeatable, under one automatic Idempotency-Key per call; answers may take long.
+
+        Refusals are answered (503, `x-should-retry: false`), since the vendors' SDKs retry every exception. The
+        keywords are `Policy`'s.
+        """
+        policy = cls(
+            # Stands in for first_byte=600 until that clock exists: without any, a silent server holds the call.
+            timeouts=Timeouts(attempt=600),
+            retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
+            rejections="respond",
+        )
+        later = ("first_content=60 and idle=60 (answers that stream)", "inspect_streams (errors inside a stream)")
+        return _preset(policy, later, parts)
+
+    def over(self, base: Policy) -> Policy:
+        """This policy, with `base`'s parts where one is left out."""
+        merged: dict[str, Any] = {}
+        for f in fields(self):
+            if f.init:
+                value = getattr(self, f.name)
+                inherited = getattr(base, f.name)
+                if f.name == "timeouts" and isinstance(value, Timeouts) and isinstance(inherited, Timeouts):
+                    value = value.over(inherited)
+                merged[f.name] = inherited if value is UNSET else value
+        policy = Policy(**merged)
+        object.__setattr__(policy, "pending", (*self.pending, *(p for p in base.pending if p not in self.pending)))
+        return policy
+
+    def describe(self) -> str:
+        """Every effective value in words, the worst cases, and where parts contradict each other."""
+        from seawall._describe import describe
+
+        return describe(self)
+
+
+class Effective:
+    """A policy with nothing left out: what a call works with."""
+
+    __slots__ = (
+        "breaker", "budget", "bulkhead", "classify", "group", "is_off", "_limits", "policy", "rejections", "retry", "timeouts",
+    )
+
+    def __init__(self, policy: Policy) -> None:
+        full: Any = policy.over(DEFAULTS)
+        self.policy: Policy = full
+        self.timeouts: Timeouts = full.timeouts or NO_CLOCKS
+        self.retry: Retry | None = full.retry
+        self.budget: Budget | None = full.budget
+        self.breaker: Breaker | None = full.breaker
+        self.bulkhead: Bulkhead | None = full.bulkhead
+        self.rejections: Literal["raise", "respond"] = full.rejections
+        self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
+        self.group: str | None = full.group
+        self.is_off: bool = full.mode == "off"
+        self._limits: dict[tuple[float | None, float | None], Limits] = {}
+
+    def limits(self, connect: float | None, read: float | None) -> Limits:
+        """The clocks under a client with these limits of its own."""
+        known = self._limits.get((connect, read))
+        if known is None:
+            if len(self._limits) >= 64:  # a client that computes its timeouts
+                self._limits.clear()
+            known = self._limits[connect, read] = Limits(self.timeouts, connect, read)
+        return known
+
+
+NO_CLOCKS: Final = Timeouts(connect=None, attempt=None, total=None, idle=None)
+
+_PARTS: Final[dict[str, tuple[type, ...]]] = {
+    "timeouts": (Timeouts,),
+    "retry": (Retry,),
+    "budget": (RetryBudget, TokenBudget, AdaptiveBudget),
+    "breaker": (Breaker,),
+    "bulkhead": (Bulkhead,),
+}
+
+DEFAULTS: Final = Policy(
+    timeouts=Timeouts(), retry=Retry(), budget=RetryBudget(), breaker=Breaker(), bulkhead=Bulkhead(),
+    rejections="raise", mode="enforce", classify=None, group=None,
+)
+"""What holds where nobody says otherwise; measured (docs/defaults.md)."""
+
+
+class Override(ScopeBlock):
+    """Made by `override()`: a `with` block, or the value of httpx's `extensions={"resilience": …}`."""
+
+    __slots__ = ("policy",)
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def _scope(self, outer: Scope | None) -> Scope:
+        scope = Scope(outer)
+        scope.override = self.policy if scope.override is None else self.policy.over(scope.override)
+        return scope
+
+    def __repr__(self) -> str:
+        given = [f"{f.name}={v!r}" for f in fields(self.policy) if f.init and (v := getattr(self.policy, f.name)) is not UNSET]
+        return f"override({', '.join(given)})"
+
+
+def override(**parts: Unpack[_Parts]) -> Override:
+    """Change the policy for the calls inside: `with seawall.override(retry=None): …`.
+
+    Takes `Policy`'s keywords and merges by the same rule. Budget, breaker and bulkhead belong to the host and can only
+    be switched off (None). Immutable and free of state: any number of threads and tasks may share one.
+    """
+    policy = Policy(**parts)
+    for name in STATE_PARTS:
+        if getattr(policy, name):
+            raise ValueError(
+                f"override: {name} belongs to the host, shared by all its calls: configure it on the Resilience; here it "
+                f"can only be switched off with {name}=None"
+            )
+    if policy.group:
+        raise ValueError("override: group chooses the state of a host: configure it on the Resilience")
+    return Override(policy)
+
+
+def _preset(policy: Policy, later: tuple[str, ...], parts: _Parts) -> Policy:
+    object.__setattr__(policy, "pending", later)
+    return Policy(**parts).over(policy)
+
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    class _Parts(TypedDict, total=False):
+        timeouts: Timeouts | None
+        retry: Retry | None
+        budget: Budget | None
+        breaker: Breaker | None
+        bulkhead: Bulkhead | None
+        rejections: Literal["raise", "respond"]
+        mode: Literal["enforce", "off"]
+        classify: Callable[[Outcome, Any], Verdict | None] | None
+        group: str | None

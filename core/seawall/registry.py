@@ -1,0 +1,99 @@
+"""Who is who: name → HostState, bounded.
+
+Hosts may be chosen by an attacker (links, redirects), so the number is capped.
+Evicted is only what is like new: closed, idle, nothing counted, nothing owed; a
+tripped breaker is never forgotten to make room. When nothing may go, strangers
+share one overflow entry that measures and budgets, but never opens: one sick
+stranger must not cut off the others.
+"""
+
+from __future__ import annotations
+
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from seawall.host import HostState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from seawall.events import Hub
+    from seawall.policy import Effective
+    from seawall.runtime import Clock
+
+Key = tuple[str, str]
+"""("host" | "group" | "provider" | "key", name)"""
+
+_LOOKS = 8
+"""Entries examined per newcomer when full: amortised constant work."""
+
+
+class Registry:
+    """Every method is safe from any thread. Only newcomers and operators come here, never a known host's request."""
+
+    __slots__ = ("_clock", "_hub", "_max", "_overflow", "_states", "is_closed", "lock")
+
+    def __init__(self, max_hosts: int, clock: Clock, hub: Hub) -> None:
+        self.lock = RLock()
+        self.is_closed = False
+        self._max = max_hosts
+        self._clock = clock
+        self._hub = hub
+        self._states: dict[Key, HostState] = {}
+        self._overflow: HostState | None = None
+
+    def get_or_create(self, key: Key, effective: Callable[[], Effective], evicted: Callable[[HostState], None]) -> HostState:
+        """The state of that name. `evicted` is told whom it replaced."""
+        with self.lock:
+            state = self._states.get(key)
+            if state is None:
+                if len(self._states) >= self._max and not self._make_room(evicted):
+                    return self._strangers(effective)
+                state = self._states[key] = HostState(key[1], effective(), self._clock, self._hub)
+                if self.is_closed:
+                    state.shut()
+            return state
+
+    def get(self, key: Key) -> HostState | None:
+        return self._states.get(key)
+
+    def pop(self, key: Key) -> HostState | None:
+        with self.lock:
+            return self._states.pop(key, None)
+
+    def items(self) -> list[tuple[Key, HostState]]:
+        with self.lock:
+            return list(self._states.items())
+
+    def everybody(self) -> Iterator[HostState]:
+        """All states, the strangers' included."""
+        yield from (state for _, state in self.items())
+        if self._overflow is not None:
+            yield self._overflow
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def is_overflow(self, state: HostState) -> bool:
+        return state is self._overflow
+
+    def _make_room(self, evicted: Callable[[HostState], None]) -> bool:
+        now = self._clock.monotonic()
+        for key in list(self._first(_LOOKS)):
+            state = self._states.pop(key)
+            if state.is_like_new(now):
+                evicted(state)
+                return True
+            self._states[key] = state  # to the end: looked at again when the others were
+        return False
+
+    def _first(self, count: int) -> Iterator[Key]:
+        for key, _ in zip(self._states, range(count), strict=False):
+            yield key
+
+    def _strangers(self, effective: Callable[[], Effective]) -> HostState:
+        if self._overflow is None:
+            self._overflow = HostState("other hosts", effective(), self._clock, self._hub, opens=False)
+            if self.is_closed:
+                self._overflow.shut()
+        return self._overflow

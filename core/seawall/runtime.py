@@ -1,0 +1,82 @@
+"""What the flow needs from outside, and the one-step driver that runs it without a loop.
+
+The flow is one `async def` for both worlds. An async mount awaits it; a sync mount
+steps it once: its runtime's methods are `async` by name only and never suspend, so
+the first `send` ends the coroutine. (gel's blocking client showed this bridge.) It
+measured faster than a generator of effects, with natural types and tracebacks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from seawall._story import Call
+    from seawall.admission import Admission
+    from seawall.outcome import Outcome
+    from seawall.policies.bulkhead import Ticket
+    from seawall.policies.retry import Repeatable
+
+
+class Clock(Protocol):
+    """Time and chance, taken from outside."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch; only for HTTP dates and reports."""
+        ...
+
+    def random(self) -> float:
+        """Uniform in [0, 1)."""
+        ...
+
+
+class Runtime(Protocol):
+    """The only place that waits and sends."""
+
+    @property
+    def admission(self) -> type[Admission]:
+        """The class of an attempt: the mount's body wrapper."""
+        ...
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        """Send the request; return the library's response, its body owned by `admission`, or raise what the library raises."""
+        ...
+
+    async def peek(self, response: Any, admission: Admission) -> bytes | None:
+        """Read ahead, raw and bounded, without taking anything from whoever reads the answer later.
+
+        Returns the whole body if that was all of it: the connection is then given back. None: there is more.
+        """
+        ...
+
+    async def discard(self, response: Any, admission: Admission) -> None:
+        """Close an answer nobody will get."""
+        ...
+
+    async def wait(self, ticket: Ticket, seconds: float) -> None:
+        """Until the ticket is woken, at most `seconds`."""
+        ...
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        """What an exception of `send` means."""
+        ...
+
+    def repeatable(self, call: Call) -> Repeatable:
+        """What is known of the request, for the question whether to send it again."""
+        ...
+
+
+def run_sync(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine whose runtime never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("a sync runtime suspended: this is a bug in seawall or in a custom runtime")

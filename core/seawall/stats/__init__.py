@@ -1,0 +1,1 @@
+"""Measuring, without opinions: nothing in here knows a policy."""

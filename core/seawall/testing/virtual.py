@@ -1,0 +1,145 @@
+"""Time that only tests advance, and a runtime that lives in it: hours in milliseconds, no sleep, no socket."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from seawall.admission import Admission
+from seawall.drivers.clock import replaced
+from seawall.policies.retry import Repeatable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+
+    from seawall._story import Call
+    from seawall.outcome import Outcome
+    from seawall.policies.bulkhead import Ticket
+
+
+class VirtualClock:
+    """A clock at `now` until `advance`; chance from a seed, or constant with `u=`. `Resilience(clock=VirtualClock())`."""
+
+    def __init__(self, now: float = 1000.0, *, seed: int = 0, u: float | None = None) -> None:
+        self.now = now
+        self._chance = random.Random(seed)
+        self._u = u
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return 1_700_000_000.0 + self.now
+
+    def random(self) -> float:
+        return self._chance.random() if self._u is None else self._u
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        if seconds < 0:
+            raise ValueError(f"advance({seconds}): time does not go back")
+        self.now += seconds
+
+    @contextmanager
+    def as_process_clock(self) -> Iterator[None]:
+        """Inside, `seawall.deadline()` counts on this clock."""
+        token = replaced.set(self)
+        try:
+            yield
+        finally:
+            replaced.reset(token)
+
+
+class _Pause:
+    """Awaited: the task stops until it is woken or its time is over."""
+
+    __slots__ = ("seconds", "ticket")
+
+    def __init__(self, ticket: Ticket | None, seconds: float) -> None:
+        self.ticket = ticket
+        self.seconds = seconds
+
+    def __await__(self) -> Generator[_Pause, None, None]:
+        yield self
+
+
+class VirtualRuntime:
+    """A runtime whose server is a function: `answer(call)` returns a response, raises, or awaits `sleep()` before."""
+
+    def __init__(self, answer: Callable[[Call], Awaitable[Any]], error: Callable[[Exception], Outcome]) -> None:
+        self._answer = answer
+        self._error = error
+        self.sent: list[tuple[Call, int]] = []
+        """Every send: the call and the attempt's number."""
+
+    admission = Admission
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        self.sent.append((call, admission.number))
+        response = await self._answer(call)
+        admission.status = response.status_code
+        admission.headers_at = call.state.clock.monotonic()
+        return response
+
+    async def peek(self, response: Any, admission: Admission) -> bytes | None:
+        body = getattr(response, "body", b"")
+        return body if isinstance(body, bytes) else None
+
+    async def discard(self, response: Any, admission: Admission) -> None:
+        pass
+
+    async def wait(self, ticket: Ticket, seconds: float) -> None:
+        try:
+            await _Pause(ticket, seconds)
+        finally:
+            ticket.sleep_on()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return self._error(error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        request = call.request
+        return Repeatable(
+            getattr(request, "method", "GET"), body=getattr(request, "replayable", True), has_key=getattr(request, "key", False)
+        )
+
+
+def sleep(seconds: float) -> _Pause:
+    """Await it inside `simulate` to let virtual time pass."""
+    return _Pause(None, seconds)
+
+
+def simulate(clock: VirtualClock, *tasks: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Run the coroutines together in the clock's time; returns their results, exceptions as values."""
+    results: list[Any] = [None] * len(tasks)
+    timers: list[tuple[float, int, int, int]] = []  # when, tie-break, task, its pause
+    pauses = [0] * len(tasks)
+    ready: list[tuple[int, int]] = [(index, 0) for index in range(len(tasks))]
+    order = 0
+    while ready or timers:
+        if not ready:
+            when, _, index, pause = heapq.heappop(timers)
+            if pause == pauses[index]:
+                clock.now = max(clock.now, when)
+                ready.append((index, pause))
+            continue
+        index, pause = ready.pop(0)
+        if pause != pauses[index]:
+            continue
+        pauses[index] += 1
+        try:
+            wanted: _Pause = tasks[index].send(None)
+        except StopIteration as end:
+            results[index] = end.value
+            continue
+        except Exception as error:
+            results[index] = error
+            continue
+        mine = pauses[index]
+        order += 1
+        heapq.heappush(timers, (clock.now + wanted.seconds, order, index, mine))
+        if wanted.ticket is not None:
+            wanted.ticket.on_wake(lambda index=index, mine=mine: ready.append((index, mine)))
+    return results

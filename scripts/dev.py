@@ -1,0 +1,139 @@
+"""Every developer task, with nothing but a Python: `python scripts/dev.py help`.
+
+Makes .venv on first use (with uv if it is on PATH, else venv and pip) and again whenever pyproject.toml,
+constraints.txt or the Python changes. The Makefile is a set of short names for this file.
+"""
+
+import os
+import subprocess
+import sys
+
+# An old Python reads this whole file before it gets here: no syntax newer than 3.8 anywhere in it.
+if sys.version_info < (3, 11):
+    for _minor in range(20, 10, -1):
+        _newer = f"python3.{_minor}"
+        try:  # run it: a name on PATH may be a shim with nothing behind it
+            if subprocess.call([_newer, "-c", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0:
+                sys.exit(subprocess.call([_newer, *sys.argv]))
+        except OSError:
+            continue
+    sys.exit(f"seawall needs Python 3.11 or newer; this is {sys.version.split()[0]}, and no newer one is on PATH")
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = str(BIN / "python")
+STAMP = VENV / "seawall-setup"
+EXTRAS = ".[httpx,httpx2,requests,demo]"
+
+CHECKS: dict[str, list[str]] = {
+    "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
+    "lint": [PYTHON, "-m", "ruff", "check", "."],
+    "mypy": [PYTHON, "-m", "mypy"],
+    "pyright": [PYTHON, "-m", "pyright", "--pythonpath", PYTHON],
+    "imports": [str(BIN / "lint-imports"), "--no-cache", "--no-logo"],
+    "docs": [PYTHON, "-m", "pytest", "tests/docs"],
+}
+
+
+def run(command: Sequence[str]) -> int:
+    # Without the variable pyright asks the network at each start whether a newer version is out.
+    environment = os.environ | {"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+
+
+def setup(_arguments: Sequence[str] = ()) -> int:
+    """make .venv with everything the other commands need (skipped while nothing changed)"""
+    digest = hashlib.sha256()
+    for name in ("pyproject.toml", "constraints.txt"):
+        digest.update((ROOT / name).read_bytes())
+    made_for, contents = f"{sys.version} in {ROOT}", digest.hexdigest()
+    stamp = STAMP.read_text().rpartition("\n") if STAMP.exists() and Path(PYTHON).exists() else ("", "", "")
+    if stamp == (made_for, "\n", contents):
+        return 0
+    print(f"setting up .venv for Python {sys.version.split()[0]} (once, about a minute)", flush=True)
+    if stamp[0] != made_for:
+        shutil.rmtree(VENV, ignore_errors=True)
+    STAMP.unlink(missing_ok=True)  # an interrupted setup must not look finished
+    install = ["install", "-c", "constraints.txt", "-e", EXTRAS, "--group", "dev"]
+    # The base interpreter: .venv cannot be made anew with its own python.
+    base: str = getattr(sys, "_base_executable", sys.executable)
+    if uv := shutil.which("uv"):
+        commands = [[uv, "venv", "--quiet", "--allow-existing", "--python", base, str(VENV)]]
+        commands += [[uv, "pip", *install, "--quiet", "--python", PYTHON]]
+    else:
+        commands = [[base, "-m", "venv", str(VENV)]]
+        # pip learned --group in 25.1; the one that comes with Python 3.11 to 3.13 is older.
+        commands += [[PYTHON, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1"]]
+        commands += [[PYTHON, "-m", "pip", *install, "-qq"]]
+    for command in commands:
+        if status := run(command):
+            return status
+    STAMP.write_text(f"{made_for}\n{contents}")
+    return 0
+
+
+def test(arguments: Sequence[str]) -> int:
+    """run the tests; arguments go to pytest"""
+    return setup() or run([PYTHON, "-m", "pytest", *arguments])
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """the same traffic through bare and mounted clients while servers misbehave"""
+    return setup() or run([PYTHON, "-m", "seawall", "demo", *arguments])
+
+
+def check(arguments: Sequence[str]) -> int:
+    """format, lint, mypy, pyright, imports, docs; or only those named"""
+    if unknown := set(arguments) - set(CHECKS):
+        print(f"no such check: {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
+        return 2
+    if status := setup():
+        return status
+    failed: list[str] = []
+    for name in arguments or CHECKS:
+        print(f"--- {name}", flush=True)
+        started = time.perf_counter()
+        verdict = "FAILED" if run(CHECKS[name]) else "ok"
+        if verdict == "FAILED":
+            failed.append(name)
+        print(f"--- {name}: {verdict} in {time.perf_counter() - started:.1f} s", flush=True)
+    print(f"check failed: {', '.join(failed)}" if failed else "check passed")
+    return 1 if failed else 0
+
+
+def bench(arguments: Sequence[str]) -> int:
+    """what a request costs, beside the peers; arguments go to the benchmarks"""
+    return setup() or run([PYTHON, "-m", "benchmarks", *arguments])
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "setup": setup,
+    "test": test,
+    "demo": demo,
+    "check": check,
+    "bench": bench,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    name, *rest = arguments or ["help"]
+    if name in COMMANDS:
+        return COMMANDS[name](rest)
+    print("usage: python scripts/dev.py COMMAND [ARGUMENTS]\n")
+    for known, command in COMMANDS.items():
+        print(f"  {known:<7} {command.__doc__}")
+    return 0 if name in ("help", "-h", "--help") else 2
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
