@@ -31,6 +31,8 @@ class Admission:
     outcome: Outcome | None = None
     """What the headers or the error said; None: an answer below 400."""
     status: int | None = None
+    is_over = False
+    """Nothing follows the headers (no body, or it was read before): the flow settles."""
     paid = False
     """An extra attempt, paid for from the retry budget."""
     overdue = False

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from seawall.outcome import Reason
 
 if TYPE_CHECKING:
-    from seawall._story import Report
+    from seawall._story import Call, Report
     from seawall.outcome import Rejection
 
 
@@ -175,6 +175,15 @@ def build(
     error = (leaves[kind] if leaves is not None else kind)(**facts)
     error.__cause__ = rejection.cause
     return error
+
+
+def dress(
+    call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
+) -> ResilienceError:
+    """The exception of a rejected call, with its story."""
+    attempts = call.attempts
+    elapsed = call.state.clock.monotonic() - call.started
+    return build(rejection, leaves, attempts=len(attempts), elapsed=elapsed, report=call, request=call.request)
 
 
 def _restore(kind: type[ResilienceError], facts: dict[str, Any]) -> ResilienceError:

@@ -19,7 +19,7 @@ from seawall.drivers.threads import Threads
 from seawall.flow import Failed, run
 from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
-from seawall.runtime import run_sync
+from seawall.runtime import Stopped, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,13 +52,12 @@ class Operation:
 class _Result:
     """A value, shaped as the flow expects an answer."""
 
-    __slots__ = ("admission", "value")
+    __slots__ = ("value",)
     status_code: Final = 200
     headers: Final[dict[str, str]] = {}
 
-    def __init__(self, value: Any, admission: Admission) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
-        self.admission = admission
 
 
 class _Execution:
@@ -85,7 +84,8 @@ class _Execution:
             raise TimeoutError
         if now - admission.started > call.limits.attempt:  # late, but here: the caller gets it, the provider is blamed
             admission.outcome = Outcome(Verdict.FAILURE, ErrorKind.TIMEOUT, Again.NO, status=200)
-        return _Result(value, admission)
+        admission.is_over = True
+        return _Result(value)
 
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
         return b""
@@ -109,7 +109,7 @@ class _SyncExecution(_Execution, Threads):
             try:
                 value = operation.function(*operation.args)
             except StopIteration as error:
-                raise _Stopped from error  # a coroutine may not raise StopIteration
+                raise Stopped from error
         return self.done(call, admission, value)
 
 
@@ -122,10 +122,6 @@ class _AsyncExecution(_Execution, Loops):
         with self.around(left):
             value = await self.within(left, operation.function(*operation.args))
         return self.done(call, admission, value)
-
-
-class _Stopped(Exception):
-    """Carries a StopIteration through a coroutine."""
 
 
 def of_operation(error: Exception) -> Outcome:
@@ -212,14 +208,12 @@ def _call(resilience: Resilience, provider: str, function: Callable[..., Any], a
 
 def _unwrap(call: Call, result: Any) -> Any:
     if type(result) is _Result:
-        result.admission.finish()
         return result.value
-    facts = {"attempts": len(call.attempts), "elapsed": call.elapsed, "report": call}
     if type(result) is Rejection:
-        raise errors.build(result, **facts) from result.cause
+        raise errors.dress(call, result) from result.cause
     assert type(result) is Failed
     error = result.error
-    if isinstance(error, _Stopped):
+    if isinstance(error, Stopped):
         raise error.__cause__  # type: ignore[misc]
     attach(error, call)
     if isinstance(error, errors.ResilienceError):
@@ -233,7 +227,10 @@ def _unwrap(call: Call, result: Any) -> Any:
     }.get(call.ending or Ending.NOT_RETRYABLE, errors.NonRetryable)
     reason = f"{type(error).__name__}, {call.ending.value if call.ending else 'failed'}"
     policy = "budget" if kind is errors.RetryBudgetExhausted else "retry"
-    raise kind(host=call.state.name, policy=policy, reason=reason, last_error=error, **facts) from error
+    raise kind(
+        host=call.state.name, policy=policy, reason=reason, attempts=len(call.attempts), elapsed=call.elapsed,
+        last_error=error, request=call.request, report=call,
+    ) from error
 
 
 def _reserve() -> scope.ScopeBlock:

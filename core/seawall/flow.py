@@ -94,6 +94,8 @@ async def run(call: Call, runtime: Runtime) -> Any:
                     state.headers(admission, clock.monotonic())
                 call.note(number, admission.started, admission.headers_at, response.status_code, None, Verdict.SUCCESS)
                 call.ending = Ending.ANSWERED
+                if admission.is_over:
+                    admission.finish()
                 if state.hub.listening:
                     _ended(call)
                 return response
@@ -258,6 +260,26 @@ def _delay(call: Call, retry: Retry, asked: float | None) -> float:
     return delay
 
 
+def body_failed(call: Call, admission: Admission, outcome: Outcome) -> Rejection | None:
+    """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
+    now = call.state.clock.monotonic()
+    if outcome.kind is ErrorKind.TIMEOUT:
+        if call.deadline is not None and now >= call.deadline - _EARLY:
+            outcome.scope, outcome.verdict = "total", Verdict.IGNORED  # the headers were in time, it is the caller's limit
+        elif call.limits.idle_is_ours:
+            outcome.scope = "idle"
+    admission.broke(outcome)
+    return _clock_rang(call, outcome) if outcome.scope is not None else None
+
+
+def _clock_rang(call: Call, outcome: Outcome) -> Rejection:
+    scope = outcome.scope or "total"
+    limit = getattr(call.policy.timeouts, scope)
+    if not isinstance(limit, float):  # filled in, or inherited as an instant
+        limit = getattr(call.limits, scope)
+    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=limit, cause=outcome.error)
+
+
 async def _enter(call: Call, admission: Admission, refused: Any, runtime: Runtime) -> Rejection | None:
     """Wait for the gate and the bulkhead, as long as both and the deadline allow. None: `admission` is let in."""
     state, clock = call.state, call.state.clock
@@ -332,6 +354,8 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
         )
         if type(admission.phase) is HalfOpen and outcome.verdict is Verdict.SUCCESS:
             call.state.headers(admission, call.state.clock.monotonic())
+        if admission.is_over:
+            admission.finish()
         if call.state.hub.listening:
             _ended(call)
         return last.response
@@ -380,10 +404,7 @@ def _give_up(call: Call, last: _Last, *, raises: bool) -> Rejection | Failed:
         reason = _ENDINGS.get(call.ending or Ending.NOT_RETRYABLE, Reason.NOT_RETRYABLE)
         return Rejection(reason, name, outcome.retry_after, cause=last.error, response=last.response)
     if outcome.scope is not None:
-        limit = getattr(call.policy.timeouts, outcome.scope)
-        if not isinstance(limit, float):  # filled in, or inherited as an instant
-            limit = getattr(call.limits, outcome.scope)
-        return Rejection(Reason.DEADLINE, name, scope=outcome.scope, limit=limit, cause=last.error)
+        return _clock_rang(call, outcome)
     assert last.error is not None
     return Failed(last.error)
 

@@ -133,7 +133,7 @@ class Effective:
     """A policy with nothing left out: what a call works with."""
 
     __slots__ = (
-        "breaker", "budget", "bulkhead", "classify", "group", "is_off", "_limits", "policy", "rejections", "retry", "timeouts",
+        "adds_key", "breaker", "budget", "bulkhead", "classify", "group", "is_off", "_limits", "policy", "rejections", "retry", "timeouts",
     )
 
     def __init__(self, policy: Policy) -> None:
@@ -148,6 +148,7 @@ class Effective:
         self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
         self.group: str | None = full.group
         self.is_off: bool = full.mode == "off"
+        self.adds_key: bool = self.retry is not None and self.retry.idempotency_key is not None
         self._limits: dict[tuple[float | None, float | None], Limits] = {}
 
     def limits(self, connect: float | None, read: float | None) -> Limits:

@@ -81,7 +81,7 @@ class Resilience:
         self._registry = Registry(max_hosts, self.clock, self.hub)
         self.routes: dict[Hashable, Route] = {}
         """Origin, as a mount spells it → route. For mounts."""
-        self._policies: dict[str, Policy] = {}
+        self.policies: dict[str, Policy] = {}
         self._patterns: list[Pattern] = []
         for pattern, policy in (policies or {}).items():
             self._add(pattern, policy)
@@ -230,12 +230,12 @@ class Resilience:
         `keep_state=False` the hosts concerned start afresh.
         """
         with self._registry.lock:
-            before, patterns = dict(self._policies), list(self._patterns)
+            before, patterns = dict(self.policies), list(self._patterns)
             try:
                 self._add(pattern, policy)
                 self._check_groups()
             except (TypeError, ValueError):
-                self._policies, self._patterns = before, patterns
+                self.policies, self._patterns = before, patterns
                 raise
             self.routes.clear()
             for key, state in self._registry.items():
@@ -330,14 +330,14 @@ class Resilience:
         return await wait_until(self._is_idle, timeout)
 
     def __repr__(self) -> str:
-        return f"<Resilience{' ' + self.name if self.name else ''}: {len(self._policies)} patterns, {len(self)} hosts>"
+        return f"<Resilience{' ' + self.name if self.name else ''}: {len(self.policies)} patterns, {len(self)} hosts>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {
             "max_hosts": self.max_hosts, "key": self.key, "hard_deadlines": self.hard_deadlines, "name": self.name,
             "clock": self.clock if self._own_time else None,
         }
-        return _rebuild, (dict(self._policies), options)
+        return _rebuild, (dict(self.policies), options)
 
     # -- privately -----------------------------------------------------------------------------------------------------
 
@@ -358,19 +358,19 @@ class Resilience:
             self._patterns = [known for known in self._patterns if known.text != text]
             self._patterns.append(pattern)
             self._patterns.sort(key=lambda known: known.rank, reverse=True)
-        self._policies[text] = policy
+        self.policies[text] = policy
 
     def _merged(self, origin: tuple[str, str, int | None], specific: Pattern | None) -> Policy:
         """What the patterns of an origin add up to; `specific`: a pattern with method or path that matches too."""
         policy = Policy()
         for pattern in self._patterns:
             if pattern.covers(*origin) and (pattern.host_only or pattern is specific or _wider(pattern, specific)):
-                policy = policy.over(self._policies[pattern.text])
+                policy = policy.over(self.policies[pattern.text])
         return policy
 
     def _provider_policy(self, name: str) -> Policy:
-        policy = self._policies.get(name, Policy())
-        return policy.over(self._policies["all://"]) if "all://" in self._policies else policy
+        policy = self.policies.get(name, Policy())
+        return policy.over(self.policies["all://"]) if "all://" in self.policies else policy
 
     def _policy_of(self, key: Key) -> Effective | None:
         kind, name = key
@@ -381,9 +381,9 @@ class Resilience:
             return Effective(self._merged((parts.scheme, parts.host, parts.port), None))
         if kind == "group":
             for pattern in self._patterns:
-                if self._policies[pattern.text].group == name:
+                if self.policies[pattern.text].group == name:
                     return Effective(self._of_pattern(pattern))
-            for provider, policy in self._policies.items():
+            for provider, policy in self.policies.items():
                 if policy.group == name:
                     return Effective(self._provider_policy(provider))
         return None
@@ -393,13 +393,13 @@ class Resilience:
         policy = Policy()
         for other in self._patterns:
             if other is pattern or other.contains(pattern):
-                policy = policy.over(self._policies[other.text])
+                policy = policy.over(self.policies[other.text])
         return policy
 
     def _check_groups(self) -> None:
         groups: dict[str, tuple[str, Effective]] = {}
         for pattern in self._patterns:
-            group = self._policies[pattern.text].group
+            group = self.policies[pattern.text].group
             if not group:
                 continue
             effective = Effective(self._of_pattern(pattern))

@@ -72,6 +72,10 @@ class Runtime(Protocol):
         ...
 
 
+class Stopped(Exception):
+    """Carries a StopIteration of user code (its `__cause__`) out of a coroutine, which may not raise one."""
+
+
 def run_sync(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine whose runtime never suspends."""
     try:

@@ -1,0 +1,104 @@
+"""What every mount says when a call ends badly, and the retriers it watches for. No library is known here."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from seawall._story import attach
+from seawall.outcome import Ending, ErrorKind
+from seawall.runtime import Stopped
+
+if TYPE_CHECKING:
+    from seawall._story import Call
+    from seawall.errors import ResilienceError
+    from seawall.outcome import Headers
+    from seawall.resilience import Resilience
+
+
+def blame(call: Call, error: BaseException) -> BaseException:
+    """The library's own exception, as it came, with the story attached and one note."""
+    if isinstance(error, Stopped):
+        return error.__cause__ or error
+    attach(error, call)
+    attempts = call.attempts
+    if attempts and attempts[-1].kind is not ErrorKind.FOREIGN:
+        ending = call.ending or Ending.NOT_RETRYABLE
+        times = f"{len(attempts)} attempt{'s' * (len(attempts) > 1)}"
+        error.add_note(f"seawall: {call.host}: {times} in {call.elapsed:.3g} s, then stopped: {ending.value}")
+    return error
+
+
+def answer_body(error: ResilienceError) -> bytes:
+    """The body of a synthetic 503, in the shape the SDKs of LLM vendors show."""
+    return json.dumps({"error": {"type": f"seawall_{error.policy}", "message": str(error)}}).encode()
+
+
+def retry_after_header(error: ResilienceError) -> dict[str, str]:
+    """`Retry-After` in whole seconds, rounded up; nothing if nobody knows."""
+    return {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
+
+
+class Watch:
+    """Warns once when somebody below or above retries too, since attempts then multiply."""
+
+    __slots__ = ("_warned", "suspicious")
+
+    def __init__(self) -> None:
+        self._warned = False
+        self.suspicious = False
+        """A call ended badly: if the next one is an SDK's retry of it, its headers say so."""
+
+    def below(self, retries: Any, resilience: Resilience) -> None:
+        """`retries` extra attempts are made by the transport underneath."""
+        if isinstance(retries, int) and retries > 0:
+            self._warn(
+                f"seawall: the transport underneath retries {retries} times itself, and with the attempts of the policy "
+                f"(up to {_attempts(resilience)}) they multiply: up to {_attempts(resilience) * (1 + retries)} a call. Set "
+                "its retries to 0"
+            )
+
+    def above(self, headers: Headers, resilience: Resilience) -> None:
+        """An SDK that retries numbers its attempts."""
+        self.suspicious = not self._warned
+        count = headers.get("x-stainless-retry-count")
+        if isinstance(count, bytes):
+            count = count.decode("ascii", "replace")
+        if isinstance(count, str) and count.isascii() and count.isdigit() and int(count[:4]) > 0:
+            self._warn(
+                f"seawall: the SDK above retries too; with the attempts of the policy (up to {_attempts(resilience)}) they "
+                "multiply. Give the SDK client max_retries=0, or use seawall.mount(sdk_client), which does"
+            )
+            self.suspicious = False
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
+
+
+def _attempts(resilience: Resilience) -> int:
+    from seawall._describe import most_attempts
+    from seawall.policy import Effective
+
+    return max((most_attempts(Effective(policy)) for policy in resilience.policies.values()), default=4)
+
+
+def warn_of_longer_clocks(resilience: Resilience, connect: float | None, read: float | None) -> None:
+    """Warn once, at mounting, of clocks that the client's own shorter limits will never let ring."""
+    for pattern, policy in resilience.policies.items():
+        clocks = policy.timeouts
+        if not clocks:
+            continue
+        for name, own in (("connect", connect), ("attempt", read), ("idle", read)):
+            ours = getattr(clocks, name)
+            if isinstance(ours, float) and own is not None and own < ours:
+                warnings.warn(
+                    f"seawall: {pattern!r} sets {name}={ours:g} s, but the client's own {'connect' if name == 'connect' else 'read'} "
+                    f"timeout of {own:g} s is shorter and holds: give the client a longer one (timeout=…), or None",
+                    RuntimeWarning,
+                    stacklevel=3,
+                )
+                return

@@ -1,0 +1,110 @@
+"""What is different between httpx and httpx2, as one record, and how either's errors read.
+
+Decided by the class of the object at hand, never by the name imported: with
+httpx2's alias switched on, `import httpx` gives httpx2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seawall import classification
+from seawall.outcome import ErrorKind, Outcome, Sent
+
+if TYPE_CHECKING:
+    from seawall.errors import ResilienceError
+
+_KINDS = (
+    # Class name → kind, the first that fits; None: the cause tells.
+    ("PoolTimeout", ErrorKind.POOL_TIMEOUT),
+    ("ConnectTimeout", ErrorKind.CONNECTION_TIMEOUT),
+    ("TimeoutException", ErrorKind.TIMEOUT),
+    ("ProxyError", ErrorKind.PROXY),
+    ("LocalProtocolError", ErrorKind.FOREIGN),
+    ("UnsupportedProtocol", ErrorKind.FOREIGN),
+    ("TooManyRedirects", ErrorKind.FOREIGN),
+    ("DecodingError", ErrorKind.FOREIGN),
+    ("ConnectError", None),
+    ("NetworkError", ErrorKind.CONNECTION_RESET),
+    ("RemoteProtocolError", ErrorKind.INVALID_RESPONSE),
+    ("TransportError", ErrorKind.UNKNOWN),
+)
+
+_REFUSED_STREAM = 7  # RFC 9113 §7
+
+
+class Library:
+    """One of the two, with the few concrete classes it insists on."""
+
+    def __init__(
+        self, module: Any, body: type[Any], async_body: type[Any], leaves: dict[type[ResilienceError], type[ResilienceError]]
+    ) -> None:
+        self.body = body
+        self.async_body = async_body
+        self.leaves = leaves
+        self.response: Any = module.Response
+        self.transport: Any = module.HTTPTransport
+        self.async_transport: Any = module.AsyncHTTPTransport
+        self.client: Any = module.Client
+        self.async_client: Any = module.AsyncClient
+        self._byte_stream: Any = module.ByteStream
+        self._kinds = [(getattr(module, name), kind) for name, kind in _KINDS]
+
+    def outcome(self, error: Exception) -> Outcome:
+        """What an exception of the transport, or of a body, means."""
+        for kind, name in self._kinds:
+            if isinstance(error, kind):
+                break
+        else:
+            return classification.of_error(error, ErrorKind.FOREIGN)
+        if name is None:  # nothing was sent before there was a connection
+            found = classification.of_cause(error) or ErrorKind.CONNECTION_REFUSED
+            return classification.of_error(error, found, Sent.NO)
+        if name is ErrorKind.INVALID_RESPONSE:
+            if _was_refused(error):
+                return classification.of_error(error, ErrorKind.CONNECTION_RESET, Sent.NO)
+            if "disconnected" in str(error):
+                name = ErrorKind.CONNECTION_RESET
+        return classification.of_error(error, name)
+
+    def is_replayable(self, stream: Any) -> bool:
+        """Will a second reading of the request's body give the same bytes?
+
+        An allow-list: a file read twice is silently empty the second time, a generator is used up.
+        """
+        if isinstance(stream, self._byte_stream):
+            return True
+        fields = getattr(stream, "fields", None)  # multipart
+        return isinstance(fields, list) and all(_is_replayable_part(part) for part in fields)  # pyright: ignore[reportUnknownVariableType]
+
+
+def _is_replayable_part(part: Any) -> bool:
+    file = getattr(part, "file", None)
+    if file is None or isinstance(file, str | bytes):
+        return hasattr(part, "value") or file is not None
+    try:
+        return bool(file.seekable())
+    except Exception:
+        return False
+
+
+def _was_refused(error: Exception) -> bool:
+    """An HTTP/2 stream the server says it never processed (REFUSED_STREAM, or a GOAWAY before it)."""
+    arguments = error.__cause__.args if error.__cause__ is not None else ()
+    event = arguments[0] if arguments else None
+    return getattr(event, "error_code", None) == _REFUSED_STREAM or getattr(event, "last_stream_id", None) == 0
+
+
+def library_of(thing: object) -> Library:
+    """The library a request or client comes from. Raises TypeError for anything else."""
+    for kind in type(thing).__mro__:
+        root = kind.__module__.partition(".")[0]
+        if root == "httpx":
+            from httpx_resilience._httpx import LIBRARY
+
+            return LIBRARY
+        if root == "httpx2":
+            from httpx_resilience._httpx2 import LIBRARY as LIBRARY2
+
+            return LIBRARY2
+    raise TypeError(f"{type(thing).__module__}.{type(thing).__qualname__} is neither httpx's nor httpx2's")

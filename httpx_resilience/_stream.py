@@ -1,0 +1,156 @@
+"""The body of an answer, which is its attempt: where it ends, the verdict falls and the permits go back.
+
+One object is wrapper, permit and verdict at once; a second one per request would
+show in the overhead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from httpx_resilience._library import library_of
+from seawall import classification
+from seawall.admission import Admission
+from seawall.errors import dress
+from seawall.flow import body_failed
+from seawall.outcome import ErrorKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from seawall._story import Call
+
+
+class ReadAhead:
+    """What was read of a body before anybody asked for it."""
+
+    __slots__ = ("chunks", "error", "rest", "size")
+
+    def __init__(self, rest: Any) -> None:
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.rest = rest
+        """The iterator to go on with; None: that was all."""
+        self.error: Exception | None = None
+        """What broke it: raised again to whoever reads that far."""
+
+
+class _Body(Admission):
+    """What both kinds share."""
+
+    inner: Any = None
+    """The library's own stream."""
+    ahead: ReadAhead | None = None
+
+    def fail(self, error: Exception) -> Exception:
+        """The body broke: settle, and give the exception to raise."""
+        library = library_of(self.call.request)
+        late = isinstance(error, Late)
+        outcome = classification.of_error(error, ErrorKind.TIMEOUT) if late else library.outcome(error)
+        rejection = body_failed(self.call, self, outcome)
+        return error if rejection is None else dress(self.call, rejection, library.leaves)
+
+
+class BodyLogic(_Body):
+    """A sync body. The library's `SyncByteStream` is mixed in beside it."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = self.inner
+        if self.ahead is not None:
+            yield from self.ahead.chunks
+            if self.ahead.error is not None:
+                raise self.ahead.error
+            rest = self.ahead.rest
+            if rest is None:
+                return
+        deadline = self.call.deadline
+        try:
+            if deadline is None:
+                yield from rest
+            else:
+                for chunk in rest:
+                    yield chunk
+                    check(self.call, deadline)
+        except Exception as error:
+            raised = self.fail(error)
+            if raised is error:
+                raise
+            raise raised from error
+        except GeneratorExit:  # left early: `close` follows, the headers stand
+            raise
+        except BaseException:
+            self.abandon()
+            raise
+        self.finish()
+
+    def close(self) -> None:
+        try:
+            self.inner.close()
+        finally:
+            if not self.settled:
+                self.finish()
+
+
+class AsyncBodyLogic(_Body):
+    """An async body. An iterator, not an async generator: those cost several times as much and end when they like."""
+
+    _next: Any = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.ahead is not None:
+            return self._with_ahead(self.ahead)
+        self._next = self.inner.__aiter__().__anext__
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk: bytes = await self._next()
+            if self.call.deadline is not None:
+                check(self.call, self.call.deadline)
+            return chunk
+        except StopAsyncIteration:
+            self.finish()
+            raise
+        except Exception as error:
+            raised = self.fail(error)
+            if raised is error:
+                raise
+            raise raised from error
+        except BaseException:
+            self.abandon()
+            raise
+
+    async def _with_ahead(self, ahead: ReadAhead) -> AsyncIterator[bytes]:
+        for chunk in ahead.chunks:
+            yield chunk
+        if ahead.error is not None:
+            raise ahead.error
+        if ahead.rest is not None:
+            self._next = ahead.rest.__anext__
+            while True:
+                try:
+                    chunk = await self.__anext__()
+                except StopAsyncIteration:
+                    return
+                yield chunk
+
+    async def aclose(self) -> None:
+        try:
+            await self.inner.aclose()
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self.abandon()
+            raise
+        finally:
+            if not self.settled:
+                self.finish()
+
+
+def check(call: Call, deadline: float) -> None:
+    """Raise if the deadline passed between two pieces that each came in time."""
+    if call.state.clock.monotonic() >= deadline:
+        raise Late
+
+
+class Late(Exception):
+    """The deadline passed while the body was read."""

@@ -1,0 +1,361 @@
+"""Transports that run the flow around another transport. Nothing is decided here.
+
+Duck-typed: both libraries accept any object with the right methods, and no class
+can inherit from both without importing both. Type checkers see the base classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Union
+
+from httpx_resilience._library import Library, library_of
+from httpx_resilience._stream import ReadAhead
+from seawall.drivers.aio import Loops
+from seawall.drivers.threads import Threads
+from seawall.errors import dress
+from seawall.flow import Failed, run
+from seawall.idempotency import add_key
+from seawall.mounted import Watch, answer_body, blame, retry_after_header
+from seawall.outcome import Rejection
+from seawall.policies.retry import Repeatable
+from seawall.policy import Policy
+from seawall.resilience import Resilience, resolve
+from seawall.runtime import Stopped, run_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+    import httpx2
+
+    from seawall._story import Call
+    from seawall.admission import Admission
+    from seawall.outcome import Outcome
+    from seawall.resilience import Route
+
+    class _SyncBase(httpx.BaseTransport, httpx2.BaseTransport):
+        def handle_request(self, request: Any) -> Any: ...
+
+    class _AsyncBase(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport):
+        async def handle_async_request(self, request: Any) -> Any: ...
+else:
+    _SyncBase = _AsyncBase = object
+
+PEEK_BYTES = 65536
+PEEK_SECONDS = 1.0
+
+Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
+
+
+class LiveTimeouts(dict[str, Any]):
+    """`extensions["timeout"]` whose values shrink with the time left: the library asks once per phase."""
+
+    __slots__ = ("call", "headers", "started")
+
+    def __init__(self, given: Mapping[str, Any], call: Call, started: float) -> None:
+        super().__init__(given)
+        self.call = call
+        self.started = started
+        self.headers = False
+        for key in ("connect", "read", "write", "pool"):
+            self[key] = self.get(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        own = super().get(key, default)
+        call = self.call
+        now, limits = call.state.clock.monotonic(), call.limits
+        if key == "connect":
+            left = limits.left_to_connect(self.started, now, call.deadline)
+        elif key == "read" and self.headers:
+            left = limits.left_to_read(now, call.deadline)
+        else:
+            left = limits.left_to_headers(self.started, now, call.deadline, own)
+        return left if own is None or (left is not None and left < own) else own
+
+
+class _Port(ABC):
+    """The runtime of one transport: sends through `inner`, reads its bodies."""
+
+    __slots__ = ("admission", "inner", "library")
+
+    def __init__(self, inner: Any, library: Library, body: type[Admission]) -> None:
+        self.inner = inner
+        self.library = library
+        self.admission = body
+
+    def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
+        """The timeouts to send with, where they must differ from the client's."""
+        given = call.request.extensions.get("timeout") or {}
+        limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+        if limits.passive and call.deadline is None:
+            return None
+        return LiveTimeouts(given, call, admission.started)
+
+    def taken(self, call: Call, body: Any, response: Any) -> Any:
+        """The answer, its body now owned by the attempt."""
+        body.headers_at = call.state.clock.monotonic()
+        body.status = response.status_code
+        if response.is_closed:  # a mock's, read before
+            body.is_over = True
+        else:
+            body.inner = response.stream
+            response.stream = body
+        response.extensions["resilience"] = call
+        return response
+
+    async def peek(self, response: Any, admission: Any) -> bytes | None:
+        if admission.is_over:
+            return response.content  # type: ignore[no-any-return]
+        ahead: ReadAhead | None = admission.ahead
+        if ahead is None:
+            clock = admission.call.state.clock
+            ends = clock.monotonic() + PEEK_SECONDS
+            ahead = admission.ahead = ReadAhead(self.iterate(admission.inner))
+            try:
+                while ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
+                    chunk = await self.pull(ahead.rest)
+                    if chunk is None:
+                        ahead.rest = None
+                        await self.shut(admission.inner)
+                        break
+                    ahead.chunks.append(chunk)
+                    ahead.size += len(chunk)
+            except Exception as error:
+                ahead.error = error
+        return b"".join(ahead.chunks) if ahead.rest is None else None
+
+    async def discard(self, response: Any, admission: Any) -> None:
+        try:
+            await self.shut(admission.inner)
+        except Exception:
+            pass  # it is being thrown away; what the attempt was worth is known
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return self.library.outcome(error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        request, retry = call.request, call.policy.retry
+        has_key = retry is not None and retry.idempotency_header in request.headers
+        return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
+
+    @abstractmethod
+    def iterate(self, stream: Any) -> Any: ...
+
+    @abstractmethod
+    async def pull(self, iterator: Any) -> bytes | None:
+        """The next piece; None at the end."""
+
+    @abstractmethod
+    async def shut(self, stream: Any) -> None: ...
+
+
+class _SyncPort(_Port, Threads):
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        request = call.request
+        live = self.prepare(call, admission)
+        if live is None:
+            try:
+                return self.taken(call, admission, self.inner.handle_request(request))
+            except StopIteration as error:  # a mock ran out of answers
+                raise Stopped from error
+        given = request.extensions
+        request.extensions = {**given, "timeout": live}
+        try:
+            response = self.inner.handle_request(request)
+        finally:
+            request.extensions = given  # mocks and redirects see what the user wrote
+        live.headers = True
+        return self.taken(call, admission, response)
+
+    def iterate(self, stream: Any) -> Any:
+        return iter(stream)
+
+    async def pull(self, iterator: Any) -> bytes | None:
+        return next(iterator, None)
+
+    async def shut(self, stream: Any) -> None:
+        stream.close()
+
+
+class _AsyncPort(_Port, Loops):
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        request = call.request
+        live = self.prepare(call, admission)
+        if live is None:
+            return self.taken(call, admission, await self.inner.handle_async_request(request))
+        given = request.extensions
+        request.extensions = {**given, "timeout": live}
+        try:
+            response = await self.inner.handle_async_request(request)
+        finally:
+            request.extensions = given
+        live.headers = True
+        return self.taken(call, admission, response)
+
+    def iterate(self, stream: Any) -> Any:
+        return stream.__aiter__()
+
+    async def pull(self, iterator: Any) -> bytes | None:
+        return await anext(iterator, None)
+
+    async def shut(self, stream: Any) -> None:
+        await stream.aclose()
+
+
+class _Mounted:
+    """What the transports of both worlds share."""
+
+    def __init__(self, transport: Any, resilience: Given, method: str) -> None:
+        if isinstance(transport, Policy | Resilience):
+            raise TypeError(
+                f"{type(self).__name__}: a {type(transport).__name__} stands where the transport belongs: write "
+                f"{type(self).__name__}(resilience=…), or mount(client, …)"
+            )
+        if transport is not None and not hasattr(transport, method):
+            raise TypeError(
+                f"{type(self).__name__}: {type(transport).__name__} has no {method}(): give "
+                f"{'an async' if 'async' in method else 'a sync'} transport"
+            )
+        self.inner = transport
+        """The transport underneath; None until the first request tells which library's own is wanted."""
+        self.resilience = resolve(resilience)
+        self._routes = self.resilience.routes
+        self._entered = False
+        self._watch = Watch()
+        if transport is not None:
+            self._watch.below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
+
+    def _find(self, url: Any) -> Route | None:
+        """The route of an origin met for the first time; None: the library shall say what is wrong with the URL."""
+        if not url.scheme or not url.host:
+            return None
+        return self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+
+    def _end(self, call: Call, result: Rejection | Failed, library: Library) -> Any:
+        """Raise what the call ended in, or answer for it."""
+        self._watch.suspicious = True
+        if isinstance(result, Failed):
+            raise blame(call, result.error)
+        error = dress(call, result, library.leaves)
+        if call.policy.rejections == "respond":
+            headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
+            return library.response(
+                503, headers=headers, content=answer_body(error), request=call.request, extensions={"resilience": call}
+            )
+        raise error from result.cause
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} around {self.inner!r}>"
+
+
+class ResilientTransport(_Mounted, _SyncBase):
+    """A sync transport that keeps calls working, around `transport` (left out: the library's own, made on first use).
+
+    `resilience`: a Resilience, a mapping from pattern to Policy, or one Policy; left out: the process's default.
+    Thread-safe if `transport` is.
+    """
+
+    def __init__(self, transport: Any = None, resilience: Given = None) -> None:
+        _Mounted.__init__(self, transport, resilience, "handle_request")
+        self._port: _SyncPort | None = None
+
+    def handle_request(self, request: Any) -> Any:
+        port = self._port or self._settle_in(request)
+        url = request.url
+        route = self._routes.get((url.scheme, url.host, url.port)) or self._find(url)
+        call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
+        if call is None:
+            return port.inner.handle_request(request)
+        if self._watch.suspicious:
+            self._watch.above(request.headers, self.resilience)
+        if call.policy.adds_key:
+            add_key(call)
+        result = run_sync(run(call, port))
+        if type(result) in _ENDED:
+            return self._end(call, result, port.library)
+        return result
+
+    def _settle_in(self, request: Any) -> _SyncPort:
+        library = library_of(request)
+        if self.inner is None:
+            self.inner = library.transport()
+            if self._entered:
+                self.inner.__enter__()
+        self._port = _SyncPort(self.inner, library, library.body)
+        return self._port
+
+    def __enter__(self) -> ResilientTransport:
+        self._entered = True
+        if self.inner is not None:
+            self.inner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered = False
+        if self.inner is not None:
+            self.inner.__exit__(*error)
+
+    def close(self) -> None:
+        if self.inner is not None:
+            self.inner.close()
+
+
+class AsyncResilientTransport(_Mounted, _AsyncBase):
+    """`ResilientTransport` for async clients, under asyncio and trio; one may serve any number of loops."""
+
+    def __init__(self, transport: Any = None, resilience: Given = None) -> None:
+        _Mounted.__init__(self, transport, resilience, "handle_async_request")
+        self._port: _AsyncPort | None = None
+
+    async def handle_async_request(self, request: Any) -> Any:
+        port = self._port or await self._settle_in(request)
+        url = request.url
+        route = self._routes.get((url.scheme, url.host, url.port)) or self._find(url)
+        call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
+        if call is None:
+            return await port.inner.handle_async_request(request)
+        if self._watch.suspicious:
+            self._watch.above(request.headers, self.resilience)
+        if call.policy.adds_key:
+            add_key(call)
+        result = await run(call, port)
+        if type(result) in _ENDED:
+            return self._end(call, result, port.library)
+        return result
+
+    async def _settle_in(self, request: Any) -> _AsyncPort:
+        library = library_of(request)
+        if self.inner is None:
+            self.inner = library.async_transport()
+            if self._entered:
+                await self.inner.__aenter__()
+        self._port = _AsyncPort(self.inner, library, library.async_body)
+        return self._port
+
+    async def __aenter__(self) -> AsyncResilientTransport:
+        self._entered = True
+        if self.inner is not None:
+            await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._entered = False
+        if self.inner is not None:
+            await self.inner.__aexit__(*error)
+
+    async def aclose(self) -> None:
+        if self.inner is not None:
+            await self.inner.aclose()
+
+
+_ENDED = frozenset({Rejection, Failed})
