@@ -16,7 +16,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run
 from seawall.idempotency import add_key
-from seawall.mounted import Watch, answer_body, blame, retry_after_header
+from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, Watch, answer_body, blame, retry_after_header
 from seawall.outcome import Rejection
 from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
         async def handle_async_request(self, request: Any) -> Any: ...
 else:
     _SyncBase = _AsyncBase = object
-
-PEEK_BYTES = 65536
-PEEK_SECONDS = 1.0
 
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall._story import attach
 from seawall.outcome import Ending, ErrorKind
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from seawall.errors import ResilienceError
     from seawall.outcome import Headers
     from seawall.resilience import Resilience
+
+PEEK_BYTES: Final = 65536
+"""Most of an answer that is read ahead, to give its connection back and to hand it over later."""
+PEEK_SECONDS: Final = 1.0
+"""Longest that reading ahead takes, one read more at most."""
 
 
 def blame(call: Call, error: BaseException) -> BaseException:

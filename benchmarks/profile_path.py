@@ -1,0 +1,105 @@
+"""Where does our happy path spend its time? `python -m benchmarks.profile_path`, for tuning.
+
+First a ladder: the mounted transport, its parts switched on one after the other (direct level). Then the stations of
+one call, each alone in a tight loop. No profiler: its hooks cost more than what is measured here.
+"""
+
+import asyncio
+import importlib
+import statistics
+import timeit
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks.clients import URL, async_block, async_canned, canned, clock, sync_block
+from benchmarks.measure import BARE, FLOOR, NOOP, Block, paired, table
+from benchmarks.subjects import async_subjects, make, sync_subjects
+
+SECONDS = 6.0
+NUMBER, REPEAT = 5_000, 15
+
+
+def policies() -> dict[str, Any]:
+    """Each step has the parts of the one before and one more."""
+    from seawall import Breaker, Bulkhead, Policy, Retry, RetryBudget, Timeouts
+
+    parts: dict[str, Any] = dict.fromkeys(("timeouts", "retry", "budget", "breaker", "bulkhead"))
+    steps = {"mode off": Policy(mode="off"), "every part off": Policy(**parts)}
+    more = (("breaker", Breaker()), ("retry", Retry()), ("budget", RetryBudget()), ("timeouts", Timeouts()))
+    for name, part in (*more, ("timeouts", Timeouts(total=30)), ("bulkhead", Bulkhead(max_concurrent=100))):
+        parts[name] = part
+        steps[f"+ {part!r}"] = Policy(**parts)
+    return steps | {"(the default policy)": Policy()}
+
+
+def ladder(mode: str, runner: asyncio.Runner) -> None:
+    hx, mount = importlib.import_module("httpx"), importlib.import_module("httpx_resilience")
+    if mode == "sync":
+        subjects, inner, ours = sync_subjects(hx), partial(canned, hx), mount.ResilientTransport
+        block: Callable[..., Block] = sync_block
+    else:
+        subjects, inner, ours = async_subjects(hx), partial(async_canned, hx), mount.AsyncResilientTransport
+        block = partial(async_block, runner=runner)
+    made = make(subjects, inner, (BARE, NOOP, FLOOR))
+    made |= {step: ours(inner(), policy) for step, policy in policies().items()}
+    figures = paired({name: block(hx, transport, "direct", URL) for name, transport in made.items()}, 50, SECONDS)
+    rows = ((k, f"{f.over:+.2f}", f"{f.spread:.2f}", f"{f.over / figures[FLOOR].over:.2f}") for k, f in figures.items())
+    table(f"The ladder, {mode}", ("step", "µs over bare", "IQR", "× the floor's"), rows)
+
+
+def stations() -> dict[str, Callable[[], object]]:
+    """The pieces of one call, each on state of its own."""
+    from seawall import Resilience, flow
+    from seawall.admission import Admission
+    from seawall.outcome import Verdict
+    from seawall.runtime import run_sync
+
+    httpx = importlib.import_module("httpx")
+    response, request = httpx.Response(200), httpx.Request("GET", URL)
+    resilience = Resilience()
+    route = resilience.route("here", "http", "api.example.com", None)
+    state, now = route.state, resilience.clock.monotonic
+    call = resilience.call(route, request)
+    assert call is not None
+
+    class Still:
+        """A runtime whose answer is there at once, and settled at once."""
+
+        admission = Admission
+
+        async def send(self, call: Any, admission: Any) -> Any:
+            state.settle(admission, Verdict.SUCCESS, now())
+            return response
+
+    def visits() -> None:
+        admission = Admission(call, 1, now())
+        state.admit(admission, now())
+        state.settle(admission, Verdict.SUCCESS, now())
+
+    still: Any = Still()
+    return {
+        "the clock, once": now,
+        "a Call": lambda: resilience.call(route, request),
+        "an Admission": lambda: Admission(call, 1, 0.0),
+        "Admission, admit, settle, the clock three times": visits,
+        "the flow around them (call, admit, send, settle)": lambda: run_sync(
+            flow.run(resilience.call(route, request), still)
+        ),
+    }
+
+
+def main() -> None:
+    with asyncio.Runner() as runner:
+        for mode in ("sync", "async"):
+            ladder(mode, runner)
+    loop = min(timeit.repeat("f()", globals={"f": lambda: None}, timer=clock, number=NUMBER, repeat=REPEAT))
+    rows = []
+    for name, station in stations().items():
+        runs = timeit.repeat("f()", globals={"f": station}, timer=clock, number=NUMBER, repeat=REPEAT)
+        rows.append((name, f"{(statistics.median(runs) - loop) / NUMBER * 1e6:.2f}"))
+    table("Stations, each alone", ("station", "µs"), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""An adapter that runs the flow around another adapter. Nothing is decided here."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final, Union
+from urllib.parse import urlsplit
+
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.utils import rewind_body
+from requests_resilience._errors import LEAVES, outcome
+from requests_resilience._stream import Body, follow, served_again
+from seawall._story import attach
+from seawall.drivers.threads import Threads
+from seawall.errors import dress
+from seawall.flow import Failed, run
+from seawall.idempotency import add_key
+from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, Watch, answer_body, blame, retry_after_header
+from seawall.outcome import Rejection
+from seawall.policies.retry import Repeatable
+from seawall.policy import Policy
+from seawall.resilience import Resilience, resolve
+from seawall.runtime import Stopped, run_sync
+from urllib3 import HTTPResponse
+from urllib3.util import Timeout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from requests import PreparedRequest, Response
+    from seawall._story import Call
+    from seawall.admission import Admission
+    from seawall.outcome import Outcome
+    from seawall.resilience import Route
+
+Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
+
+_BODILESS: Final = frozenset({204, 304})
+
+
+class _Port(Threads):
+    """The runtime of one call: it keeps the arguments of `send`."""
+
+    __slots__ = ("_adapter", "_arguments", "_connect", "_read", "_timeout", "_total")
+
+    admission = Body
+
+    def __init__(self, adapter: BaseAdapter, timeout: Any, arguments: dict[str, Any]) -> None:
+        self._adapter = adapter
+        self._arguments = arguments
+        self._timeout = timeout
+        self._total: float | None = None
+        if isinstance(timeout, tuple):
+            self._connect, self._read = timeout
+        elif isinstance(timeout, Timeout):
+            self._connect, self._read, self._total = timeout.connect_timeout, timeout.read_timeout, timeout.total
+        else:
+            self._connect = self._read = timeout
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        request = call.request
+        if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
+            rewind_body(request)
+        limits = call.limits = call.policy.limits(self._connect, self._read)
+        timeout = self._timeout if limits.passive and call.deadline is None else self._clamped(call, admission)
+        try:
+            response = self._adapter.send(request, timeout=timeout, **self._arguments)
+        except StopIteration as error:  # a mock ran out of answers
+            raise Stopped from error
+        admission.headers_at = call.state.clock.monotonic()
+        admission.status = response.status_code
+        raw = response.raw
+        if timeout is not self._timeout:
+            self._loosen(call, raw)
+        if (
+            request.method == "HEAD"
+            or response.status_code in _BODILESS
+            or response.headers.get("content-length") == "0"
+            or response._content is not False
+            or not follow(raw, admission)  # type: ignore[arg-type]
+        ):
+            admission.is_over = True
+        attach(response, call)
+        return response
+
+    def _clamped(self, call: Call, admission: Admission) -> Timeout:
+        """urllib3's timeout for one attempt: its `total` runs through connect and read, to the headers."""
+        limits, now = call.limits, call.state.clock.monotonic()
+        return Timeout(
+            total=_least(self._total, limits.left_to_headers(admission.started, now, call.deadline, None)),
+            connect=_least(self._connect, limits.left_to_connect(admission.started, now, call.deadline)),
+            read=limits.left_to_headers(admission.started, now, call.deadline, self._read),
+        )
+
+    def _loosen(self, call: Call, raw: Any) -> None:
+        """After the headers another clock runs; where the socket can be reached, it is told."""
+        sock = getattr(getattr(raw, "connection", None), "sock", None)
+        if sock is not None:
+            left = call.limits.left_to_read(call.state.clock.monotonic(), call.deadline)
+            sock.settimeout(_least(self._read, left))
+
+    async def peek(self, response: Any, admission: Any) -> bytes | None:
+        if response._content is not False:
+            return response._content or b""
+        ahead = admission.ahead
+        if ahead is None:
+            raw, clock = response.raw, admission.call.state.clock
+            ends = clock.monotonic() + PEEK_SECONDS
+            head, complete, error = b"", False, None
+            try:
+                while len(head) <= PEEK_BYTES and clock.monotonic() < ends:
+                    piece = raw.read(PEEK_BYTES, decode_content=False)
+                    if not piece:
+                        complete = True
+                        raw.release_conn()
+                        break
+                    head += piece
+            except Exception as broken:
+                error = broken
+            response.raw = served_again(raw, head, complete=complete, error=error)
+            ahead = admission.ahead = (head, complete)
+        head, complete = ahead
+        return head if complete else None
+
+    async def discard(self, response: Any, admission: Any) -> None:
+        try:
+            response.close()
+        except Exception:
+            pass  # it is being thrown away; what the attempt was worth is known
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return outcome(error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        request, retry = call.request, call.policy.retry
+        body = request.body
+        replayable = body is None or isinstance(body, bytes | str) or isinstance(request._body_position, int)
+        has_key = retry is not None and retry.idempotency_header in request.headers
+        return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
+
+
+class ResilientAdapter(BaseAdapter):
+    """An adapter that keeps calls working, around `adapter` (left out: a plain HTTPAdapter).
+
+    `resilience`: a Resilience, a mapping from pattern to Policy, or one Policy; left out: the process's default.
+    Thread-safe if `adapter` is. Pickles with its policies, without their state.
+    """
+
+    def __init__(self, adapter: BaseAdapter | None = None, resilience: Given = None) -> None:
+        if adapter is not None and not hasattr(adapter, "send"):
+            raise TypeError(
+                f"ResilientAdapter: {type(adapter).__name__} stands where the adapter belongs: write "
+                "ResilientAdapter(resilience=…), or mount(session, …)"
+            )
+        super().__init__()
+        self.inner = HTTPAdapter() if adapter is None else adapter
+        """The adapter underneath."""
+        self.resilience = resolve(resilience)
+        self._watch = Watch()
+        self._watch.below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
+
+    def send(
+        self,
+        request: PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> Response:
+        """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours (all RequestException)."""
+        arguments = {"stream": stream, "verify": verify, "cert": cert, "proxies": proxies}
+        url: Any = request.url
+        parts = urlsplit(url)
+        route = self.resilience.routes.get(parts[:2]) or self._find(parts)
+        call = None if route is None else self.resilience.call(route, request)
+        if call is None:
+            return self.inner.send(request, timeout=timeout, **arguments)
+        if self._watch.suspicious:
+            self._watch.above(request.headers, self.resilience)
+        if call.policy.adds_key:
+            add_key(call)
+        result = run_sync(run(call, _Port(self.inner, timeout, arguments)))
+        if type(result) in _ENDED:
+            return self._end(call, result)
+        result.connection = self  # digest auth sends its second leg through it
+        return result  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def _find(self, parts: Any) -> Route | None:
+        """The route of an origin met for the first time; None: requests shall say what is wrong with the URL."""
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            return None
+        return self.resilience.route(parts[:2], parts.scheme, host, port) if parts.scheme and host else None
+
+    def _end(self, call: Call, result: Rejection | Failed) -> Response:
+        """Raise what the call ended in, or answer for it."""
+        self._watch.suspicious = True
+        if isinstance(result, Failed):
+            raise blame(call, result.error)
+        error = dress(call, result, LEAVES)
+        if call.policy.rejections == "raise":
+            raise error from result.cause
+        body = answer_body(error)
+        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
+        raw = HTTPResponse(io.BytesIO(body), headers=headers, status=503, reason="Service Unavailable", preload_content=False)
+        response = HTTPAdapter.build_response(self, call.request, raw)  # type: ignore[arg-type]
+        attach(response, call)
+        return response
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "inner":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ResilientAdapter, (self.inner, self.resilience)
+
+    def __repr__(self) -> str:
+        return f"<ResilientAdapter around {self.inner!r}>"
+
+
+_ENDED = frozenset({Rejection, Failed})
+
+
+def _least(a: float | None, b: float | None) -> float | None:
+    if a is None:
+        return b
+    return a if b is None or a <= b else b

@@ -1,0 +1,69 @@
+"""Each example runs by itself, in seconds, without a warning, and says what its reader came for."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SAYS = {
+    "custom_configuration": ["after 5 attempts: 200", "breaker closed, bulkhead 0 of 20 in use"],
+    "httpx2_clients": ["sync: 200", "async: 200", "one state for both: 4 attempts, 2 failed"],
+    "httpx_async": ["20 of 20 answered", "21 attempts, never more than 100% of 5 at once"],
+    "httpx_sync": [
+        "mounted: 200 after 3 attempts",
+        "own transport: 200 after 2 attempts",
+        "its own 503, after 4 attempts",
+    ],
+    "llm_fallback": [
+        "1: I am the second provider. (so far 2 attempts at the first provider)",
+        "5: I am the second provider. (so far 4 attempts at the first provider)",
+        "the first provider's breaker is open",
+    ],
+    "llm_request": ["answer: The sea is calm.", "the provider saw 3 attempts with 1 idempotency key"],
+    "openai_sdk": ["up to 2 retries of its own", "mounted: 0", "answer: Hello from", "the provider saw 2 attempts"],
+    "per_host_policies": [
+        "GET /: at most 3 retries",
+        "GET /reports/7: at most 1 retries",
+        "POST /reports/7: at most 3 retries",
+        "healthy host: 200",
+        "the broken host saw 3 requests",
+        "breaker now: None",
+    ],
+    "read_a_report": ["attempt 1: 503", "attempt 2: 502", "attempt 3: 200", "refused without an attempt (0)"],
+    "requests_session": ["whole session: 200 after 3 attempts and 0:00:01", "one prefix: 503 after 2 attempts"],
+    "scopes": [
+        "override(retry=None): 1 attempt\n",
+        "2 attempts",
+        "disabled: 1 attempt\n",
+        "page 1",
+        "then, after 0.5 s",
+    ],
+    "without_http": [
+        "account 4711 is in balance (attempt 3)",
+        "the printer: out of paper\nthe printer: out of paper\nrefused without trying",
+    ],
+}
+
+
+def test__examples__each_has_its_line_here() -> None:
+    assert {path.stem for path in EXAMPLES.glob("[!_]*.py")} == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test__example__runs_alone_and_says_what_it_promises(name: str) -> None:
+    # A proxy from the environment has nothing to do with servers on the loopback.
+    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert [phrase for phrase in SAYS[name] if phrase not in done.stdout] == [], done.stdout
