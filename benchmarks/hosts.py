@@ -2,8 +2,8 @@
 
 A fresh process for each subject and number of hosts makes one record per host name, then looks random ones up again.
 Bytes are counted by tracemalloc on a second store of the same kind. Ours comes in three rows: records as new; after a
-request to each host (made and looked up by whole requests, so its times are theirs); and with the default bound, which
-has met as many hosts but keeps only `max_hosts` of them.
+call to each host (whose cost is in the times, too); and with the default bound, which has met as many hosts but keeps
+only `max_hosts` of them.
 """
 
 import gc
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from benchmarks.clients import clock
 from benchmarks.measure import FLOOR, OURS, Goal, child, table
 
-USED, BOUNDED = "ours, after a request", "ours, default bound"
+USED, BOUNDED = "ours, after a call", "ours, default bound"
 QUICK_SUBJECTS = (FLOOR, OURS, USED, BOUNDED)
 SUBJECTS = (*QUICK_SUBJECTS, "interlock-cb", "pybreaker", "circuitbreaker", "purgatory", "hyx")
 FEW, MANY, QUICK_MANY = 1_000, 100_000, 10_000
@@ -40,7 +40,7 @@ def store(kind: str, count: int) -> Callable[[str], object]:
 
         return SyncCircuitBreakerFactory().get_breaker
     if kind == USED:
-        return requests_through(count)
+        return used(count)
     if kind.startswith(OURS):
         from seawall import Resilience
 
@@ -63,18 +63,23 @@ def store(kind: str, count: int) -> Callable[[str], object]:
     return lambda name: records.get(name) or records.setdefault(name, consecutive_breaker())
 
 
-def requests_through(count: int) -> Callable[[str], object]:
-    import httpx
-    from httpx_resilience import ResilientTransport
+def used(count: int) -> Callable[[str], object]:
+    """A call that succeeds, without a client library around it."""
     from seawall import Resilience
+    from seawall.admission import Admission
+    from seawall.outcome import Verdict
 
-    from benchmarks.clients import TIMEOUT, canned
-
-    transport = ResilientTransport(canned(httpx), Resilience(max_hosts=count + 1))
+    resilience = Resilience(max_hosts=count + 1)
+    routes, now = resilience.routes, resilience.clock.monotonic
 
     def get(name: str) -> None:
-        response = transport.handle_request(httpx.Request("GET", f"http://{name}/", extensions={"timeout": TIMEOUT}))
-        response.read()
+        key = ("http", name, None)
+        route = routes.get(key) or resilience.route(key, "http", name, None)
+        call = resilience.call(route, None)
+        assert call is not None
+        admission = Admission(call, 1, call.started)
+        route.state.admit(admission, call.started)
+        route.state.settle(admission, Verdict.SUCCESS, now())
 
     return get
 

@@ -107,7 +107,7 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> N
 
 def goal_table(goals: Iterable[Goal]) -> None:
     def cells(goal: Goal) -> tuple[str, str, str]:
-        form = "{:,.0f}" if goal.limit >= 100 else "{:.2f}"
+        form = "{:,.0f}" if isinstance(goal.limit, int) else "{:.2f}"
         text = f"{goal.text} {'≥' if goal.at_least else '≤'} {goal.limit:,}"
         if not goal.measured:
             return text, "not measured", "–"

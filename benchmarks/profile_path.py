@@ -26,11 +26,18 @@ def policies() -> dict[str, Any]:
 
     parts: dict[str, Any] = dict.fromkeys(("timeouts", "retry", "budget", "breaker", "bulkhead"))
     steps = {"mode off": Policy(mode="off"), "every part off": Policy(**parts)}
-    more = (("breaker", Breaker()), ("retry", Retry()), ("budget", RetryBudget()), ("timeouts", Timeouts()))
-    for name, part in (*more, ("timeouts", Timeouts(total=30)), ("bulkhead", Bulkhead(max_concurrent=100))):
+    for name, part, step in (
+        ("breaker", Breaker(), "+ breaker"),
+        ("retry", Retry(), "+ retry"),
+        ("budget", RetryBudget(), "+ budget"),
+        ("timeouts", Timeouts(), "+ timeouts"),
+        ("bulkhead", Bulkhead(), "+ bulkhead = the default policy"),
+        ("bulkhead", Bulkhead(max_concurrent=100), "+ a limit of 100 at once"),
+        ("timeouts", Timeouts(total=30), "+ a total of 30 s"),
+    ):
         parts[name] = part
-        steps[f"+ {part!r}"] = Policy(**parts)
-    return steps | {"(the default policy)": Policy()}
+        steps[step] = Policy(**parts)
+    return steps
 
 
 def ladder(mode: str, runner: asyncio.Runner) -> None:
@@ -60,8 +67,7 @@ def stations() -> dict[str, Callable[[], object]]:
     resilience = Resilience()
     route = resilience.route("here", "http", "api.example.com", None)
     state, now = route.state, resilience.clock.monotonic
-    call = resilience.call(route, request)
-    assert call is not None
+    call: Any = resilience.call(route, request)
 
     class Still:
         """A runtime whose answer is there at once, and settled at once."""
@@ -77,28 +83,32 @@ def stations() -> dict[str, Callable[[], object]]:
         state.admit(admission, now())
         state.settle(admission, Verdict.SUCCESS, now())
 
+    def whole() -> None:
+        run_sync(flow.run(resilience.call(route, request), still))
+
     still: Any = Still()
     return {
         "the clock, once": now,
         "a Call": lambda: resilience.call(route, request),
         "an Admission": lambda: Admission(call, 1, 0.0),
-        "Admission, admit, settle, the clock three times": visits,
-        "the flow around them (call, admit, send, settle)": lambda: run_sync(
-            flow.run(resilience.call(route, request), still)
-        ),
+        "Admission, admit, settle": visits,
+        "Call, flow, Admission, admit, settle": whole,
     }
+
+
+def cost(f: Callable[[], object]) -> float:
+    runs = timeit.repeat("f()", globals={"f": f}, timer=clock, number=NUMBER, repeat=REPEAT)
+    return statistics.median(runs) / NUMBER * 1e6
 
 
 def main() -> None:
     with asyncio.Runner() as runner:
         for mode in ("sync", "async"):
             ladder(mode, runner)
-    loop = min(timeit.repeat("f()", globals={"f": lambda: None}, timer=clock, number=NUMBER, repeat=REPEAT))
-    rows = []
-    for name, station in stations().items():
-        runs = timeit.repeat("f()", globals={"f": station}, timer=clock, number=NUMBER, repeat=REPEAT)
-        rows.append((name, f"{(statistics.median(runs) - loop) / NUMBER * 1e6:.2f}"))
-    table("Stations, each alone", ("station", "µs"), rows)
+    loop = cost(lambda: None)
+    table(
+        "Stations, each alone", ("station", "µs"), [(name, f"{cost(f) - loop:.2f}") for name, f in stations().items()]
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +18,7 @@ class Answer:
 
     status: int = 200
     body: Any = "fine"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     delay: float = 0.0
 
 
@@ -27,11 +27,11 @@ class Peer:
     """The running server: where it is, and the headers of every request that reached it."""
 
     url: str
-    seen: list[Mapping[str, str]] = field(default_factory=list)
+    seen: list[Mapping[str, str]] = field(default_factory=list[Mapping[str, str]])
 
 
 @contextmanager
-def serve(*script: Answer, then: Answer = Answer()) -> Iterator[Peer]:
+def serve(*script: Answer, then: Answer = Answer()) -> Generator[Peer]:
     """Serve on a free port of the loopback: the answers of `script` once each, in order, then `then` for ever."""
     answers = list(script)
     lock = threading.Lock()

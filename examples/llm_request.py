@@ -1,7 +1,8 @@
 """Handle an LLM request: the provider is overloaded for a moment, and the caller gets the answer all the same.
 
 A POST is not repeated by default, because it may have been executed. `Policy.llm()` says that it may be, and sends the
-same idempotency key with each attempt, so that a provider that knows such keys does the work once.
+same idempotency key with each attempt, so that a provider that knows such keys does the work once. A model may think
+for minutes, so the client gets a longer timeout than the five seconds httpx gives it.
 """
 
 import httpx
@@ -15,7 +16,7 @@ QUESTION = {"model": "local", "messages": [{"role": "user", "content": "How is t
 
 def main() -> None:
     with serve(Answer(529), Answer(503), then=completion("The sea is calm.")) as provider:
-        with mount(httpx.Client(base_url=provider.url), Policy.llm()) as client:
+        with mount(httpx.Client(base_url=provider.url, timeout=httpx.Timeout(600, connect=5)), Policy.llm()) as client:
             response = client.post("/v1/chat/completions", json=QUESTION)
             response.raise_for_status()
         print("answer:", response.json()["choices"][0]["message"]["content"])

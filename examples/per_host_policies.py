@@ -21,7 +21,7 @@ def main() -> None:
         )
         for method, path in (("GET", "/"), ("GET", "/reports/7"), ("POST", "/reports/7")):
             retry = resilience.policy_for(method, f"{healthy.url}{path}").retry
-            print(f"{method} {path}: at most {retry.max_retries if retry else 0} retries")
+            print(f"{method} {path}: at most {retry.max_retries if isinstance(retry, Retry) else 0} retries")
 
         with mount(httpx.Client(), resilience) as client:
             for _ in range(3):

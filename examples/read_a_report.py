@@ -20,10 +20,9 @@ def main() -> None:
             print(f"attempt {attempt.number}: {attempt.status}, {attempt.kind}, after waiting {attempt.wait:.2f} s")
         print(story, end="\n\n")
 
-        for _ in range(4):
-            client.get("/")
         try:
-            client.get("/")
+            while True:
+                client.get("/")  # answered 500 again and again, until the breaker opens
         except httpx.TransportError as error:
             story = seawall.report(error)
             assert story is not None

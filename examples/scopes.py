@@ -33,7 +33,7 @@ def main() -> None:
                     client.get(peer.url)
                     print(f"page {number} within the deadline")
         except httpx.TimeoutException as error:  # ours is one of theirs
-            print(f"then, after {time.monotonic() - started:.1f} s: {type(error).__mro__[1].__name__}: {error}")
+            print(f"after {time.monotonic() - started:.1f} s {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

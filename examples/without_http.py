@@ -2,7 +2,7 @@
 
 import asyncio
 
-from seawall import Breaker, CircuitOpen, Policy, Resilience, Retry
+from seawall import Breaker, CircuitOpen, NonRetryable, Policy, Resilience, Retry
 
 resilience = Resilience(
     {
@@ -31,8 +31,8 @@ async def main() -> None:
     for _ in range(3):
         try:
             await resilience.aexecute("printer", print_page)
-        except OSError as error:
-            print("the printer:", error)
+        except NonRetryable as error:  # with retries off, the first failure is the last
+            print("the printer:", error.last_error)
         except CircuitOpen as error:
             print("refused without trying:", error)
 

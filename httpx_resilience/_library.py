@@ -37,7 +37,11 @@ class Library:
     """One of the two, with the few concrete classes it insists on."""
 
     def __init__(
-        self, module: Any, body: type[Any], async_body: type[Any], leaves: dict[type[ResilienceError], type[ResilienceError]]
+        self,
+        module: Any,
+        body: type[Any],
+        async_body: type[Any],
+        leaves: dict[type[ResilienceError], type[ResilienceError]],
     ) -> None:
         self.body = body
         self.async_body = async_body

@@ -207,7 +207,9 @@ class ResilientAdapter(BaseAdapter):
             raise error from result.cause
         body = answer_body(error)
         headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-        raw = HTTPResponse(io.BytesIO(body), headers=headers, status=503, reason="Service Unavailable", preload_content=False)
+        raw = HTTPResponse(
+            io.BytesIO(body), headers=headers, status=503, reason="Service Unavailable", preload_content=False
+        )
         response = HTTPAdapter.build_response(self, call.request, raw)  # type: ignore[arg-type]
         attach(response, call)
         return response

@@ -95,5 +95,9 @@ def outcome(error: Exception) -> Outcome:
     if isinstance(error, theirs.SSLError) and found is not ErrorKind.CERTIFICATE:
         return classification.of_error(error, ErrorKind.CONNECTION_RESET)
     if found is None:
-        found = ErrorKind.INVALID_RESPONSE if isinstance(error, theirs.ConnectionError | below.ProtocolError) else ErrorKind.UNKNOWN
+        found = (
+            ErrorKind.INVALID_RESPONSE
+            if isinstance(error, theirs.ConnectionError | below.ProtocolError)
+            else ErrorKind.UNKNOWN
+        )
     return classification.of_error(error, found)

@@ -180,5 +180,3 @@ def served_again(raw: Any, head: bytes, *, complete: bool, error: Exception | No
         original_response=getattr(raw, "_original_response", None),
         enforce_content_length=error is None and complete is False,
     )
-
-

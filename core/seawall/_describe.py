@@ -57,22 +57,34 @@ def contradictions(full: Effective) -> list[str]:
     total, attempt = clocks.total, clocks.attempt
     if isinstance(total, float):
         if bulkhead is not None and bulkhead.max_concurrent is not None and bulkhead.max_wait >= total:
-            found.append(f"bulkhead max_wait={bulkhead.max_wait:g} s may use up total={total:g} s before anything is sent")
+            found.append(
+                f"bulkhead max_wait={bulkhead.max_wait:g} s may use up total={total:g} s before anything is sent"
+            )
         if retry is not None and retry.max_retries and retry.base_delay >= total:
             found.append(f"retry base_delay={retry.base_delay:g} s leaves no retry within total={total:g} s")
         if retry is not None and retry.max_retries and isinstance(attempt, float) and attempt >= total:
-            found.append(f"attempt={attempt:g} s may use up total={total:g} s: a hanging attempt leaves no time for a retry")
+            found.append(
+                f"attempt={attempt:g} s may use up total={total:g} s: a hanging attempt leaves no time for a retry"
+            )
     if breaker is not None:
         if isinstance(attempt, float) and breaker.half_open_timeout < attempt:
             found.append(
                 f"breaker half_open_timeout={breaker.half_open_timeout:g} s ends a probe before attempt={attempt:g} s does"
             )
-        if breaker.slow_call_duration is not None and isinstance(attempt, float) and breaker.slow_call_duration >= attempt:
-            found.append(f"slow_call_duration={breaker.slow_call_duration:g} s is never reached within attempt={attempt:g} s")
+        if (
+            breaker.slow_call_duration is not None
+            and isinstance(attempt, float)
+            and breaker.slow_call_duration >= attempt
+        ):
+            found.append(
+                f"slow_call_duration={breaker.slow_call_duration:g} s is never reached within attempt={attempt:g} s"
+            )
         if breaker.min_failure_span >= breaker.sampling_window:
             found.append("breaker min_failure_span is as long as its window")
     if retry is not None and retry.max_retries and isinstance(full.budget, RetryBudget):
-        if full.budget.cap < 1 or (full.budget.start < 1 and not full.budget.ratio and not full.budget.refill_per_minute):
+        if full.budget.cap < 1 or (
+            full.budget.start < 1 and not full.budget.ratio and not full.budget.refill_per_minute
+        ):
             found.append("the budget never holds a whole token: nothing is ever retried")
     return found
 
@@ -84,7 +96,9 @@ def _part(name: str, part: Any) -> str:
         "timeouts": "left to the client",
     }
     values = [
-        f"{f.name}={words.get(name) if repr(v) == 'UNSET' else _value(v)}" for f in fields(part) for v in (getattr(part, f.name),)
+        f"{f.name}={words.get(name) if repr(v) == 'UNSET' else _value(v)}"
+        for f in fields(part)
+        for v in (getattr(part, f.name),)
     ]
     return f"{name}: {type(part).__name__} " + ", ".join(values)
 
@@ -124,7 +138,9 @@ def _outage(full: Effective) -> str:
         )
     if full.breaker is not None:
         longest_open = full.breaker.max_open_duration
-        parts.append(f"until the circuit opens; then {full.breaker.half_open_max_requests} probes every {longest_open:g} s or so")
+        parts.append(
+            f"until the circuit opens; then {full.breaker.half_open_max_requests} probes every {longest_open:g} s or so"
+        )
     return ", ".join(parts)
 
 

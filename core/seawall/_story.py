@@ -32,13 +32,16 @@ class Report:
     def __init__(self, host: str, log: list[Entry], ending: Ending | None, facts: dict[str, Any]) -> None:
         self.host = host
         self.ending = ending
-        self._log: list[Entry] | None = log
+        self._log = log
         self.__dict__.update(facts)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Each send that ended, in order."""
-        return tuple(Attempt._make(entry) for entry in self._log or ())
+        return tuple(Attempt._make(entry) for entry in self._entries())
+
+    def _entries(self) -> list[Entry]:
+        return self._log
 
     @property
     def elapsed(self) -> float:
@@ -63,11 +66,13 @@ class Report:
             if attempt.kind is not None:
                 what += f" ({attempt.kind.value})"
             waited = f", after waiting {attempt.wait:.3g} s" if attempt.wait >= 0.001 else ""
-            lines.append(f"  attempt {attempt.number}: {what} in {attempt.duration:.3g} s{waited}: {attempt.verdict.value}")
+            lines.append(
+                f"  attempt {attempt.number}: {what} in {attempt.duration:.3g} s{waited}: {attempt.verdict.value}"
+            )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<Report {self.host}: {len(self._log or ())} attempts, {self.ending.value if self.ending else 'under way'}>"
+        return f"<Report {self.host}: {len(self.attempts)} attempts, {self.ending.value if self.ending else 'under way'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {
@@ -76,13 +81,15 @@ class Report:
             "_budget_left": self.budget_left,
             "_time_left": self.time_left,
         }
-        return Report, (self.host, list(self._log or ()), self.ending, facts)
+        return Report, (self.host, self._entries(), self.ending, facts)
 
 
 class Call(Report):
     """One request on its way. What has a default here is set only when it differs: most calls never need it."""
 
-    _log: list[Entry] | None = None
+    _log: list[Entry] = []  # noqa: RUF012 - shared and never changed: `note` gives a call its own
+    answer: tuple[int, float, float, int] | None = None
+    """The good end: number, start and headers of the last attempt, and its status. A tuple is all that most calls add."""
     repeatable: Repeatable | None = None
     """What the mount says of sending it again; asked for when that comes up."""
     exempt: frozenset[str] = frozenset()
@@ -98,7 +105,9 @@ class Call(Report):
     """Steps of the own backoff since the last delay the server gave."""
     limits: Any = None
 
-    def __init__(self, state: HostState, policy: Effective, request: Any, started: float, deadline: float | None) -> None:
+    def __init__(
+        self, state: HostState, policy: Effective, request: Any, started: float, deadline: float | None
+    ) -> None:
         self.state = state
         self.policy = policy
         self.request = request
@@ -118,21 +127,53 @@ class Call(Report):
         return None if self.deadline is None else self.deadline - self.started - self.elapsed
 
     def note(
-        self, number: int, started: float, ended: float, status: int | None, kind: ErrorKind | None, verdict: Verdict,
+        self,
+        number: int,
+        started: float,
+        ended: float,
+        status: int | None,
+        kind: ErrorKind | None,
+        verdict: Verdict,
         delay: float | None = None,
     ) -> None:
         """Add an attempt to the story."""
-        entry = (number, self.state.name, started - self.started, ended - started, self.waited, status, kind, verdict, delay)
-        if self._log is None:
-            self._log = [entry]
-        else:
-            self._log.append(entry)
+        entry = (
+            number,
+            self.state.name,
+            started - self.started,
+            ended - started,
+            self.waited,
+            status,
+            kind,
+            verdict,
+            delay,
+        )
+        self._log = [*self._log, entry]
 
     def amend(self, ended: float, kind: ErrorKind | None, verdict: Verdict) -> None:
         """The last attempt ended otherwise than its headers promised."""
-        if self._log:
-            number, host, started, _, waited, status, _, _, delay = self._log[-1]
-            self._log[-1] = (number, host, started, ended - self.started - started, waited, status, kind, verdict, delay)
+        entries = self._entries()
+        if entries:
+            number, host, started, _, waited, status, _, _, delay = entries[-1]
+            entries[-1] = (number, host, started, ended - self.started - started, waited, status, kind, verdict, delay)
+            self._log, self.answer = entries, None
+
+    def _entries(self) -> list[Entry]:
+        if self.answer is None:
+            return list(self._log)
+        number, started, at, status = self.answer
+        good: Entry = (
+            number,
+            self.state.name,
+            started - self.started,
+            at - started,
+            self.waited,
+            status,
+            None,
+            Verdict.SUCCESS,
+            None,
+        )
+        return [*self._log, good]
 
 
 _ATTRIBUTE = "_seawall_report"

@@ -66,7 +66,9 @@ TIMEOUT_KINDS: Final = frozenset({K.TIMEOUT, K.CONNECTION_TIMEOUT, K.REQUEST_TIM
 _SECONDS = re.compile(r"[0-9]{1,10}\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?\Z")
 _LONGEST = 1_000_000_000.0
-_QUOTA = re.compile(rb"insufficient_quota|quota[ _-]?exceeded|exceeded[^\"]{0,40}quota|billing|credit balance", re.IGNORECASE)
+_QUOTA = re.compile(
+    rb"insufficient_quota|quota[ _-]?exceeded|exceeded[^\"]{0,40}quota|billing|credit balance", re.IGNORECASE
+)
 
 
 def of_status(status: int) -> Row | None:

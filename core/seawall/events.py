@@ -116,7 +116,9 @@ class Hub:
 
     def complain(self, function: object, error: BaseException) -> None:
         """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""
-        name = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+        name = (
+            f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+        )
         if name not in self._complained and len(self._complained) < 1000:
             self._complained.add(name)
             from logging import getLogger

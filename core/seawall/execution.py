@@ -182,7 +182,10 @@ def execute_with_fallback(
 
 
 async def aexecute_with_fallback(
-    resilience: Resilience, primary: str, operation: Callable[[], Awaitable[Any]], secondary: str,
+    resilience: Resilience,
+    primary: str,
+    operation: Callable[[], Awaitable[Any]],
+    secondary: str,
     fallback: Callable[[], Awaitable[Any]],
 ) -> Any:
     try:
@@ -228,8 +231,14 @@ def _unwrap(call: Call, result: Any) -> Any:
     reason = f"{type(error).__name__}, {call.ending.value if call.ending else 'failed'}"
     policy = "budget" if kind is errors.RetryBudgetExhausted else "retry"
     raise kind(
-        host=call.state.name, policy=policy, reason=reason, attempts=len(call.attempts), elapsed=call.elapsed,
-        last_error=error, request=call.request, report=call,
+        host=call.state.name,
+        policy=policy,
+        reason=reason,
+        attempts=len(call.attempts),
+        elapsed=call.elapsed,
+        last_error=error,
+        request=call.request,
+        report=call,
     ) from error
 
 
@@ -255,7 +264,12 @@ def _worth_a_fallback(error: Exception) -> Exception:
 
 def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
     return errors.AllProvidersFailed(
-        host=getattr(first, "host", ""), policy="retry", reason=f"failed, and so did {getattr(second, 'host', 'the fallback')}",
-        primary=first, fallback=second, errors=(first, second), attempts=getattr(first, "attempts", 0),
+        host=getattr(first, "host", ""),
+        policy="retry",
+        reason=f"failed, and so did {getattr(second, 'host', 'the fallback')}",
+        primary=first,
+        fallback=second,
+        errors=(first, second),
+        attempts=getattr(first, "attempts", 0),
         elapsed=getattr(first, "elapsed", 0.0) + getattr(second, "elapsed", 0.0),
     )

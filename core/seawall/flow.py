@@ -92,7 +92,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
             if response.status_code < 400 and call.policy.classify is None:
                 if type(admission.phase) is HalfOpen:
                     state.headers(admission, clock.monotonic())
-                call.note(number, admission.started, admission.headers_at, response.status_code, None, Verdict.SUCCESS)
+                call.answer = (number, admission.started, admission.headers_at, response.status_code)
                 call.ending = Ending.ANSWERED
                 if admission.is_over:
                     admission.finish()
@@ -187,13 +187,17 @@ def _overrule(outcome: Outcome, verdict: Verdict) -> None:
 def _next(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, now: float) -> Ending | float:
     """Why to stop here, or the seconds until the next attempt, paid for."""
     retry, state = call.policy.retry, call.state
-    if outcome.kind is None or (outcome.verdict is Verdict.SUCCESS and outcome.again is Again.NO and _is_default(retry)):
+    if outcome.kind is None or (
+        outcome.verdict is Verdict.SUCCESS and outcome.again is Again.NO and _is_default(retry)
+    ):
         return Ending.ANSWERED
     if outcome.scope == "total":
         return Ending.DEADLINE
     if retry is None or call.nested:
         return Ending.RETRY_OFF
-    stop = may_repeat(retry, outcome, admission.number, _repeatable(call, runtime), _when(call, retry, admission, outcome, now))
+    stop = may_repeat(
+        retry, outcome, admission.number, _repeatable(call, runtime), _when(call, retry, admission, outcome, now)
+    )
     if stop is not None:
         return stop
     asked = outcome.retry_after
@@ -239,8 +243,15 @@ def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now:
     if retry.when is None:
         return None
     attempt = Attempt(
-        admission.number, call.state.name, admission.started - call.started, now - admission.started, call.waited,
-        outcome.status, outcome.kind, outcome.verdict, outcome.retry_after,
+        admission.number,
+        call.state.name,
+        admission.started - call.started,
+        now - admission.started,
+        call.waited,
+        outcome.status,
+        outcome.kind,
+        outcome.verdict,
+        outcome.retry_after,
     )
     try:
         return retry.when(attempt, call.request)
@@ -265,7 +276,10 @@ def body_failed(call: Call, admission: Admission, outcome: Outcome) -> Rejection
     now = call.state.clock.monotonic()
     if outcome.kind is ErrorKind.TIMEOUT:
         if call.deadline is not None and now >= call.deadline - _EARLY:
-            outcome.scope, outcome.verdict = "total", Verdict.IGNORED  # the headers were in time, it is the caller's limit
+            outcome.scope, outcome.verdict = (
+                "total",
+                Verdict.IGNORED,
+            )  # the headers were in time, it is the caller's limit
         elif call.limits.idle_is_ours:
             outcome.scope = "idle"
     admission.broke(outcome)
@@ -338,7 +352,9 @@ async def _sleep(call: Call, seconds: float, runtime: Runtime) -> None:
 
 def _too_late(call: Call) -> Rejection:
     limits = call.policy.timeouts.total
-    return Rejection(Reason.DEADLINE, call.state.name, scope="total", limit=limits if isinstance(limits, float) else None)
+    return Rejection(
+        Reason.DEADLINE, call.state.name, scope="total", limit=limits if isinstance(limits, float) else None
+    )
 
 
 async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, runtime: Runtime) -> Any:
@@ -349,7 +365,12 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     raises = failed and retry is not None and retry.on_exhausted == "raise" and ending in _ENDINGS
     if last.response is not None and not raises:
         call.note(
-            admission.number, admission.started, call.state.clock.monotonic(), outcome.status, outcome.kind, outcome.verdict,
+            admission.number,
+            admission.started,
+            call.state.clock.monotonic(),
+            outcome.status,
+            outcome.kind,
+            outcome.verdict,
             outcome.retry_after,
         )
         if type(admission.phase) is HalfOpen and outcome.verdict is Verdict.SUCCESS:
@@ -376,8 +397,11 @@ async def _refused(call: Call, rejection: Rejection, last: _Last | None, runtime
 
         call.state.hub.emit(
             Rejected(
-                host=call.state.name, at=call.state.clock.monotonic(), policy=BY_REASON[rejection.reason][1],
-                reason=rejection.reason.value, retry_after=rejection.retry_after,
+                host=call.state.name,
+                at=call.state.clock.monotonic(),
+                policy=BY_REASON[rejection.reason][1],
+                reason=rejection.reason.value,
+                retry_after=rejection.retry_after,
             )
         )
     call.ending = Ending.DEADLINE if rejection.reason is Reason.DEADLINE else Ending.REFUSED
@@ -435,7 +459,10 @@ def _ended(call: Call) -> None:
     now = state.clock.monotonic()
     state.hub.emit(
         CallEnded(
-            host=state.name, at=now, attempts=len(call.attempts), duration=now - call.started,
+            host=state.name,
+            at=now,
+            attempts=len(call.attempts),
+            duration=now - call.started,
             ending=call.ending or Ending.CANCELLED,
         )
     )

@@ -50,9 +50,33 @@ class HostState:
     """State of one host, group or provider. Every method is safe from any thread."""
 
     __slots__ = (
-        "_admitted", "_breaker", "_budget", "_dead", "_denied", "_effective", "_gate", "_held", "_holds", "clock", "hub",
-        "_is_calm", "_is_closed", "_limit", "_live", "_lock", "_overdue_after", "_peak", "_quantiles", "_queue",
-        "_refused", "_sleepers", "_waited", "_window", "name", "route_keys",
+        "_admitted",
+        "_breaker",
+        "_budget",
+        "_bury",
+        "_dead",
+        "_denied",
+        "_effective",
+        "_gate",
+        "_held",
+        "_holds",
+        "clock",
+        "hub",
+        "_is_calm",
+        "_is_closed",
+        "_limit",
+        "_live",
+        "_lock",
+        "_overdue_after",
+        "_peak",
+        "_quantiles",
+        "_queue",
+        "_refused",
+        "_sleepers",
+        "_waited",
+        "_window",
+        "name",
+        "route_keys",
     )
 
     def __init__(self, name: str, effective: Effective, clock: Clock, hub: Hub, *, opens: bool = True) -> None:
@@ -64,6 +88,7 @@ class HostState:
         self._lock = Lock()
         self._live: set[ref[Admission]] = set()
         self._dead: list[ref[Admission]] = []
+        self._bury = self._dead.append
         self._gate = now
         """Until then the server wants to be left alone."""
         self._is_closed = False
@@ -89,7 +114,13 @@ class HostState:
             live = self._live
             out = len(live)
             if self._is_calm and out < self._limit and not self._queue:
-                return self._let_in(admission, out)
+                admission.phase = self._breaker.phase
+                admission.permit = permit = ref(admission, self._bury)
+                live.add(permit)
+                self._admitted += 1
+                if out >= self._peak:
+                    self._peak = out + 1
+                return None
             verdict = self._consider(admission, now)
         self._report(now)
         return verdict
@@ -131,29 +162,35 @@ class HostState:
 
     def settle(self, admission: Admission, verdict: Verdict, now: float) -> None:
         """Take the permits back and count the verdict. A second call does nothing."""
+        woken: list[Ticket] | None = None
         with self._lock:
             if admission.settled:
                 return
             admission.settled = True
-            self._live.discard(admission.permit)  # type: ignore[arg-type]
-            if admission.permit is None:
+            permit = admission.permit
+            if permit is None:
                 return
-            if now >= self._window.end or self._dead:
+            self._live.discard(permit)
+            window, breaker = self._window, self._breaker
+            if now >= window.end or self._dead:
                 self._tidy(now)
             self._held += now - admission.started
             self._holds += 1
-            woken = None
-            if verdict is Verdict.SUCCESS and admission.outcome is None:
+            phase = admission.phase
+            if (
+                verdict is Verdict.SUCCESS
+                and phase is breaker.phase
+                and admission.outcome is None
+                and type(phase) is Closed
+                and self._overdue_after is None
+            ):
+                # The common end, written out: no rule can open a circuit at a success.
                 self._budget.deposit()
-                self._time((admission.headers_at or now) - admission.started)
-                phase = admission.phase
-                if phase is self._breaker.phase and type(phase) is Closed and not (admission.overdue or admission.slow):
-                    phase.run = 0
-                    self._window.count(Column.SUCCESS, now)
-                    if self._overdue_after is not None:
-                        self._judge_speed(admission, now)
-                else:
-                    self._settle_rarely(admission, verdict, now)
+                if self._quantiles is None:
+                    self._quantiles = Quantiles()
+                self._quantiles.add(admission.headers_at - admission.started)
+                phase.run = 0
+                window.counts[window.base] += 1
             else:
                 self._settle_rarely(admission, verdict, now)
             if admission.paid:
@@ -162,7 +199,7 @@ class HostState:
                 woken = self._free(now)
         if woken:
             self._wake(woken)
-        if self._breaker.changes or self.hub.listening:
+        if breaker.changes or self.hub.listening:
             self._report(now, admission, verdict)
 
     # -- decisions the flow asks for -----------------------------------------------------------------------------------
@@ -173,7 +210,11 @@ class HostState:
             self._tidy(now)
             if self._is_closed:
                 return Rejection(Reason.CLOSED, self.name)
-            return None if "breaker" in call.exempt else self._refusal(self._breaker.refuses(now, self.clock.random()), now)
+            return (
+                None
+                if "breaker" in call.exempt
+                else self._refusal(self._breaker.refuses(now, self.clock.random()), now)
+            )
 
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
@@ -299,13 +340,15 @@ class HostState:
 
     def _let_in(self, admission: Admission, out: int) -> None:
         admission.phase = self._breaker.phase
-        admission.permit = permit = ref(admission, self._dead.append)
+        admission.permit = permit = ref(admission, self._bury)
         self._live.add(permit)
         self._admitted += 1
         if out >= self._peak:
             self._peak = out + 1
 
-    def _consider(self, admission: Admission, now: float, ticket: Ticket | None = None) -> Rejection | Ticket | float | None:
+    def _consider(
+        self, admission: Admission, now: float, ticket: Ticket | None = None
+    ) -> Rejection | Ticket | float | None:
         call = admission.call
         if self._is_closed:
             return self._refuse(ticket, Rejection(Reason.CLOSED, self.name), now)
@@ -383,8 +426,12 @@ class HostState:
         u = self.clock.random()
         if phase is not None and admission.slow:
             breaker.slow_ended(phase)
-        if outcome is not None and verdict is Verdict.SUCCESS:
+        if verdict is Verdict.SUCCESS:
             self._budget.deposit()
+            if outcome is None:
+                if self._quantiles is None:
+                    self._quantiles = Quantiles()
+                self._quantiles.add(admission.headers_at - admission.started)
         if outcome is not None and outcome.retry_after and verdict is not Verdict.IGNORED:
             self._remember_gate(admission, outcome.retry_after, now)
         result = self._result(admission, verdict, kind, now)
@@ -433,11 +480,6 @@ class HostState:
         if retry is not None and retry.share_retry_after:
             self._gate = max(self._gate, now + min(seconds, MAX_GATE))
 
-    def _time(self, seconds: float) -> None:
-        if self._quantiles is None:
-            self._quantiles = Quantiles(self.clock.monotonic())
-        self._quantiles.add(seconds)
-
     def _tidy(self, now: float) -> None:
         """Once per bucket of the window: drop the dead, forget the old, count attempts that hang."""
         while self._dead:
@@ -446,8 +488,6 @@ class HostState:
             self._breaker.forget(permit)
         if now >= self._window.end:
             self._window.advance(now)
-            if self._quantiles is not None:
-                self._quantiles.turn(now)
             if self._overdue_after is not None:
                 self._count_overdue(now)
 
@@ -463,7 +503,12 @@ class HostState:
             if slow is not None and age >= slow and not admission.slow:
                 admission.slow = True
                 breaker.slow(admission.phase, now, u, in_flight=True)
-            if isinstance(attempt, float) and age > attempt and not admission.overdue and breaker.config.count_timeouts_as_failures:
+            if (
+                isinstance(attempt, float)
+                and age > attempt
+                and not admission.overdue
+                and breaker.config.count_timeouts_as_failures
+            ):
                 admission.overdue = True
                 self._window.count(Column.TIMEOUT, now)
                 breaker.settle(permit, admission.phase, Result.FAILURE, now, u, self._gate)
@@ -569,8 +614,13 @@ class HostState:
             outcome = admission.outcome
             events.append(
                 AttemptEnded(
-                    host=self.name, at=now, number=admission.number, duration=now - admission.started,
-                    status=admission.status, kind=outcome.kind if outcome else None, verdict=verdict,
+                    host=self.name,
+                    at=now,
+                    number=admission.number,
+                    duration=now - admission.started,
+                    status=admission.status,
+                    kind=outcome.kind if outcome else None,
+                    verdict=verdict,
                 )
             )
         with self._lock:

@@ -51,7 +51,9 @@ class Pattern:
         if parts.scheme not in ("all", "http", "https"):
             raise ValueError(f"pattern {text!r}: scheme {parts.scheme!r}: give all://, http:// or https://")
         if "@" in parts.netloc or parts.query or parts.fragment or (self.method and not self.method.isalpha()):
-            raise ValueError(f'pattern {text!r}: give "METHOD scheme://host:port/path"; method and path may be left out')
+            raise ValueError(
+                f'pattern {text!r}: give "METHOD scheme://host:port/path"; method and path may be left out'
+            )
         host = parts.netloc.rpartition(":")[0] if self.port is not None else parts.netloc.rstrip(":")
         self._wildcard = ""
         if host.startswith("*"):
@@ -66,7 +68,12 @@ class Pattern:
         self.host_only = not self.method and not self.path
         exact = bool(self.host) and not self._wildcard
         self.rank = (
-            self.port is not None, exact, len(self.host), bool(self.scheme), len(self.path), bool(self.method),
+            self.port is not None,
+            exact,
+            len(self.host),
+            bool(self.scheme),
+            len(self.path),
+            bool(self.method),
         )
 
     def covers(self, scheme: str, host: str, port: int | None) -> bool:

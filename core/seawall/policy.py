@@ -84,8 +84,14 @@ class Policy:
             retry=Retry(max_retries=3, base_delay=0.1, max_delay=30, jitter="decorrelated", max_elapsed=None),
             budget=AdaptiveBudget(),
             breaker=Breaker(
-                failure_threshold=5, min_failure_span=0, failure_rate_threshold=0.5, min_requests=10, open_duration=60,
-                open_multiplier=1, max_open_duration=60, open_jitter=0,
+                failure_threshold=5,
+                min_failure_span=0,
+                failure_rate_threshold=0.5,
+                min_requests=10,
+                open_duration=60,
+                open_multiplier=1,
+                max_open_duration=60,
+                open_jitter=0,
             ),
             bulkhead=Bulkhead(max_concurrent=100, max_wait=5),
         )
@@ -133,7 +139,18 @@ class Effective:
     """A policy with nothing left out: what a call works with."""
 
     __slots__ = (
-        "adds_key", "breaker", "budget", "bulkhead", "classify", "group", "is_off", "_limits", "policy", "rejections", "retry", "timeouts",
+        "adds_key",
+        "breaker",
+        "budget",
+        "bulkhead",
+        "classify",
+        "group",
+        "is_off",
+        "_limits",
+        "policy",
+        "rejections",
+        "retry",
+        "timeouts",
     )
 
     def __init__(self, policy: Policy) -> None:
@@ -172,8 +189,15 @@ _PARTS: Final[dict[str, tuple[type, ...]]] = {
 }
 
 DEFAULTS: Final = Policy(
-    timeouts=Timeouts(), retry=Retry(), budget=RetryBudget(), breaker=Breaker(), bulkhead=Bulkhead(),
-    rejections="raise", mode="enforce", classify=None, group=None,
+    timeouts=Timeouts(),
+    retry=Retry(),
+    budget=RetryBudget(),
+    breaker=Breaker(),
+    bulkhead=Bulkhead(),
+    rejections="raise",
+    mode="enforce",
+    classify=None,
+    group=None,
 )
 """What holds where nobody says otherwise; measured (docs/defaults.md)."""
 
@@ -192,7 +216,11 @@ class Override(ScopeBlock):
         return scope
 
     def __repr__(self) -> str:
-        given = [f"{f.name}={v!r}" for f in fields(self.policy) if f.init and (v := getattr(self.policy, f.name)) is not UNSET]
+        given = [
+            f"{f.name}={v!r}"
+            for f in fields(self.policy)
+            if f.init and (v := getattr(self.policy, f.name)) is not UNSET
+        ]
         return f"override({', '.join(given)})"
 
 

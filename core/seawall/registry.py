@@ -42,7 +42,9 @@ class Registry:
         self._states: dict[Key, HostState] = {}
         self._overflow: HostState | None = None
 
-    def get_or_create(self, key: Key, effective: Callable[[], Effective], evicted: Callable[[HostState], None]) -> HostState:
+    def get_or_create(
+        self, key: Key, effective: Callable[[], Effective], evicted: Callable[[HostState], None]
+    ) -> HostState:
         """The state of that name. `evicted` is told whom it replaced."""
         with self.lock:
             state = self._states.get(key)

@@ -6,10 +6,12 @@ One object serves any number of clients of all libraries, threads and event loop
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from seawall import _check, scope
 from seawall._story import Call
+from seawall.book import Origin, PolicyBook
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
 from seawall.events import Event, Hub
 from seawall.outcome import reject_async
@@ -33,7 +35,7 @@ class Route:
 
     __slots__ = ("origin", "policy", "specific", "state")
 
-    def __init__(self, origin: tuple[str, str, int | None], state: HostState, policy: Effective) -> None:
+    def __init__(self, origin: Origin, state: HostState, policy: Effective) -> None:
         self.origin = origin
         self.state = state
         self.policy = policy
@@ -81,11 +83,12 @@ class Resilience:
         self._registry = Registry(max_hosts, self.clock, self.hub)
         self.routes: dict[Hashable, Route] = {}
         """Origin, as a mount spells it → route. For mounts."""
-        self.policies: dict[str, Policy] = {}
-        self._patterns: list[Pattern] = []
-        for pattern, policy in (policies or {}).items():
-            self._add(pattern, policy)
-        self._check_groups()
+        self._book = PolicyBook(policies or {})
+
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """Pattern or provider name → policy, as configured."""
+        return MappingProxyType(self._book.policies)
 
     # -- the way of a request ------------------------------------------------------------------------------------------
 
@@ -93,14 +96,12 @@ class Resilience:
         """The route of an origin not seen before in this spelling. For mounts."""
         origin = (scheme, normal_host(host), port)
         with self._registry.lock:
-            effective = Effective(self._merged(origin, None))
-            state = self._state_for(("host", host_key(*origin)), origin, effective)
+            effective = self._book.for_origin(origin)
+            state = self._host(origin, effective)
             route = Route(origin, state, effective)
-            for pattern in self._patterns:
-                if not pattern.host_only and pattern.covers(*origin):
-                    own = Effective(self._merged(origin, pattern))
-                    where = self._state_for(("host", host_key(*origin)), origin, own)
-                    route.specific.append((pattern, where, own))
+            for pattern in self._book.specific(origin):
+                own = self._book.for_origin(origin, pattern)
+                route.specific.append((pattern, self._host(origin, own), own))
             if not self._registry.is_overflow(state):  # a stranger today may have a place of its own tomorrow
                 if len(self.routes) >= 4 * self.max_hosts:
                     self.routes.clear()
@@ -113,22 +114,15 @@ class Resilience:
         state, policy = route.state, route.policy
         if route.specific or self.key is not None:
             state, policy = self._choose(route, request)
+        if scope.current() is None and override is None and not policy.is_off:
+            now = self.clock.monotonic()
+            total = policy.timeouts.total
+            return Call(state, policy, request, now, now + total if total.__class__ is float else None)
         return self.begin(state, policy, request, override)
 
     def begin(self, state: HostState, policy: Effective, request: Any, override: Any = None) -> Call | None:
         """A new call of that host, under what the surroundings want."""
-        now = self.clock.monotonic()
-        around = scope.current()
-        if around is None and override is None:
-            if policy.is_off:
-                return None
-            total = policy.timeouts.total
-            return Call(state, policy, request, now, now + total if total.__class__ is float else None)  # type: ignore[operator]
-        return self._surrounded(state, policy, request, now, around, override)
-
-    def _surrounded(
-        self, state: HostState, policy: Effective, request: Any, now: float, around: scope.Scope | None, override: Any
-    ) -> Call | None:
+        now, around = self.clock.monotonic(), scope.current()
         changes: Policy | None = None if around is None else around.override
         if isinstance(override, Override):
             changes = override.policy if changes is None else override.policy.over(changes)
@@ -158,7 +152,7 @@ class Resilience:
                 name = self.key(request.method, url)
                 if not isinstance(name, str):
                     raise TypeError
-                state = self._state_for(("key", name), route.origin, policy)
+                state = self._registry.get_or_create(("key", name), lambda: policy, self._forget)
             except Exception as error:
                 self.hub.complain(self.key, error)
         from urllib.parse import urlsplit
@@ -204,7 +198,11 @@ class Resilience:
         return execute_with_fallback(self, primary, operation, secondary, fallback)
 
     async def aexecute_with_fallback(
-        self, primary: str, operation: Callable[[], Awaitable[Any]], secondary: str, fallback: Callable[[], Awaitable[Any]]
+        self,
+        primary: str,
+        operation: Callable[[], Awaitable[Any]],
+        secondary: str,
+        fallback: Callable[[], Awaitable[Any]],
     ) -> Any:
         """`execute_with_fallback` for async operations."""
         from seawall.execution import aexecute_with_fallback
@@ -215,11 +213,9 @@ class Resilience:
         """State and policy of a provider name. For `execute`."""
         if not isinstance(name, str) or not is_provider(name):
             raise ValueError(f"provider {name!r}: give a name without '://'; hosts are named by mounting a client")
-        with self._registry.lock:
-            effective = Effective(self._provider_policy(name))
-            group = effective.group
-            key = ("provider", name) if group is None else ("group", group)
-            return self._registry.get_or_create(key, lambda: effective, self._forget), effective
+        effective = self._book.for_provider(name)
+        key = ("provider", name) if effective.group is None else ("group", effective.group)
+        return self._registry.get_or_create(key, lambda: effective, self._forget), effective
 
     # -- configuration -------------------------------------------------------------------------------------------------
 
@@ -230,13 +226,7 @@ class Resilience:
         `keep_state=False` the hosts concerned start afresh.
         """
         with self._registry.lock:
-            before, patterns = dict(self.policies), list(self._patterns)
-            try:
-                self._add(pattern, policy)
-                self._check_groups()
-            except (TypeError, ValueError):
-                self.policies, self._patterns = before, patterns
-                raise
+            self._book = self._book.with_policy(pattern, policy)
             self.routes.clear()
             for key, state in self._registry.items():
                 state.route_keys.clear()
@@ -249,15 +239,13 @@ class Resilience:
     def policy_for(self, method: str, url: str) -> Policy:
         """The policy in force for such a request, nothing left out."""
         parts = Pattern(url.partition("?")[0].partition("#")[0])
-        found: Pattern | None = None
         origin = (parts.scheme, parts.host, parts.port)
-        for pattern in self._patterns:
-            if not pattern.host_only and pattern.covers(*origin) and pattern.matches(method.upper(), parts.path):
-                found = pattern
-                break
-        return Effective(self._merged(origin, found)).policy
+        matching = (p for p in self._book.specific(origin) if p.matches(method.upper(), parts.path))
+        return self._book.for_origin(origin, next(matching, None)).policy
 
-    def subscribe(self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None) -> Callable[[], None]:
+    def subscribe(
+        self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None
+    ) -> Callable[[], None]:
         """Call `listener(event)` for each event (of these kinds); returns what ends the subscription.
 
         Listeners run outside locks, in the thread or task that caused the event, and must be quick plain functions.
@@ -334,87 +322,30 @@ class Resilience:
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {
-            "max_hosts": self.max_hosts, "key": self.key, "hard_deadlines": self.hard_deadlines, "name": self.name,
+            "max_hosts": self.max_hosts,
+            "key": self.key,
+            "hard_deadlines": self.hard_deadlines,
+            "name": self.name,
             "clock": self.clock if self._own_time else None,
         }
-        return _rebuild, (dict(self.policies), options)
+        return _rebuild, (dict(self._book.policies), options)
 
     # -- privately -----------------------------------------------------------------------------------------------------
 
-    def _add(self, text: str, policy: Policy) -> None:
-        if not isinstance(text, str):
-            raise TypeError(f"pattern {text!r}: give a string such as 'https://api.example.com'")
-        if not isinstance(policy, Policy):
-            raise TypeError(f"pattern {text!r}: policy {policy!r}: give a Policy(…)")
-        if not is_provider(text):
-            pattern = Pattern(text)
-            if not pattern.host_only and not policy.group:
-                for part in STATE_PARTS:
-                    if getattr(policy, part) is not _check.UNSET:
-                        raise ValueError(
-                            f"pattern {text!r}: {part} belongs to the state of the whole host: set it on a pattern without "
-                            "method and path, or give this one a group of its own"
-                        )
-            self._patterns = [known for known in self._patterns if known.text != text]
-            self._patterns.append(pattern)
-            self._patterns.sort(key=lambda known: known.rank, reverse=True)
-        self.policies[text] = policy
-
-    def _merged(self, origin: tuple[str, str, int | None], specific: Pattern | None) -> Policy:
-        """What the patterns of an origin add up to; `specific`: a pattern with method or path that matches too."""
-        policy = Policy()
-        for pattern in self._patterns:
-            if pattern.covers(*origin) and (pattern.host_only or pattern is specific or _wider(pattern, specific)):
-                policy = policy.over(self.policies[pattern.text])
-        return policy
-
-    def _provider_policy(self, name: str) -> Policy:
-        policy = self.policies.get(name, Policy())
-        return policy.over(self.policies["all://"]) if "all://" in self.policies else policy
+    def _host(self, origin: Origin, effective: Effective) -> HostState:
+        key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
+        return self._registry.get_or_create(key, lambda: effective, self._forget)
 
     def _policy_of(self, key: Key) -> Effective | None:
         kind, name = key
         if kind == "provider":
-            return Effective(self._provider_policy(name))
+            return self._book.for_provider(name)
+        if kind == "group":
+            return self._book.for_group(name)
         if kind == "host":
             parts = Pattern(name)
-            return Effective(self._merged((parts.scheme, parts.host, parts.port), None))
-        if kind == "group":
-            for pattern in self._patterns:
-                if self.policies[pattern.text].group == name:
-                    return Effective(self._of_pattern(pattern))
-            for provider, policy in self.policies.items():
-                if policy.group == name:
-                    return Effective(self._provider_policy(provider))
+            return self._book.for_origin((parts.scheme, parts.host, parts.port))
         return None
-
-    def _of_pattern(self, pattern: Pattern) -> Policy:
-        """What the hosts of a pattern get: itself over every wider pattern."""
-        policy = Policy()
-        for other in self._patterns:
-            if other is pattern or other.contains(pattern):
-                policy = policy.over(self.policies[other.text])
-        return policy
-
-    def _check_groups(self) -> None:
-        groups: dict[str, tuple[str, Effective]] = {}
-        for pattern in self._patterns:
-            group = self.policies[pattern.text].group
-            if not group:
-                continue
-            effective = Effective(self._of_pattern(pattern))
-            first, known = groups.setdefault(group, (pattern.text, effective))
-            for part in STATE_PARTS:
-                if getattr(known, part) != getattr(effective, part):
-                    raise ValueError(
-                        f"group {group!r}: {first!r} and {pattern.text!r} have different {part}: a group has one state, "
-                        "give both the same"
-                    )
-
-    def _state_for(self, key: Key, origin: tuple[str, str, int | None], effective: Effective) -> HostState:
-        if effective.group is not None and key[0] == "host":
-            key = ("group", effective.group)
-        return self._registry.get_or_create(key, lambda: effective, self._forget)
 
     def _forget(self, state: HostState) -> None:
         for spelling in state.route_keys:
@@ -463,11 +394,6 @@ class Resilience:
 
     def _is_idle(self) -> bool:
         return all(state.in_flight == 0 for state in self._registry.everybody())
-
-
-def _wider(pattern: Pattern, specific: Pattern | None) -> bool:
-    """A less specific pattern with method or path that holds wherever `specific` does."""
-    return specific is not None and pattern.rank < specific.rank and pattern.contains(specific)
 
 
 def _keys(host: str) -> list[Key]:

@@ -30,7 +30,12 @@ class Scope:
         self.inside: object = None
         """The Resilience whose `execute` this is in."""
         if outer is not None:
-            self.override, self.deadline, self.off, self.inside = outer.override, outer.deadline, outer.off, outer.inside
+            self.override, self.deadline, self.off, self.inside = (
+                outer.override,
+                outer.deadline,
+                outer.off,
+                outer.inside,
+            )
 
 
 _current: ContextVar[Scope | None] = ContextVar("seawall_scope", default=None)

@@ -27,10 +27,11 @@ BLINK = Scene(name="blink", illness=Illness.FLAKY, begin=0, end=float("inf"), du
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
+    def run(scene: Scene) -> list[Row]:
+        return demo.run_scenes([scene], LIBRARIES)
+
     with ThreadPoolExecutor(len(SHORT)) as together:
-        return [
-            row for scene in together.map(lambda scene: demo.run_scenes([scene], LIBRARIES), SHORT) for row in scene
-        ]
+        return [row for rows in together.map(run, SHORT) for row in rows]
 
 
 def pair(rows: list[Row], scene: str, client: str) -> tuple[Row, Row]:
@@ -51,7 +52,7 @@ def test__both_sides__get_the_same_calls_and_bare_sends_each_once(rows: list[Row
     bare, mounted = pair(rows, scene.name, client)
     assert bare.calls == mounted.calls == scene.calls
     assert bare.attempts == scene.calls
-    assert bare.opened is bare.state is None
+    assert (bare.opened, bare.state) == (None, None)
 
 
 @pytest.mark.parametrize("client", LIBRARIES)
@@ -70,8 +71,9 @@ def test__outage__mounted_spares_the_sick_host_and_closes_again(rows: list[Row],
 def test__one_error_in_five__mounted_answers_more_for_few_more_attempts(rows: list[Row], client: str) -> None:
     bare, mounted = pair(rows, "20 % errors", client)
     assert bare.answered < 0.9 * bare.calls
-    assert mounted.answered > 0.93 * mounted.calls
-    assert mounted.attempts <= 1.35 * mounted.calls
+    assert mounted.calls - mounted.answered <= 0.6 * (bare.calls - bare.answered)
+    # The default budget's law: three to start with, a fifth of the successes, and a little for the time.
+    assert 0 < mounted.attempts - mounted.calls <= 3 + 0.2 * mounted.answered + 1
     assert mounted.opened == 0
 
 

@@ -39,7 +39,7 @@ SAYS = {
         "2 attempts",
         "disabled: 1 attempt\n",
         "page 1",
-        "then, after 0.5 s",
+        "after 0.5 s",
     ],
     "without_http": [
         "account 4711 is in balance (attempt 3)",

@@ -108,17 +108,19 @@ class BudgetState(Protocol):
 class Bucket:
     """Tokens with deposits and a refill; serves all three kinds."""
 
-    __slots__ = ("_deposit", "_level", "_since", "cap", "refill_rate")
+    __slots__ = ("_deposit", "_level", "_most", "_since", "cap", "refill_rate")
 
     def __init__(self, cap: float, start: float, deposit: float, refill_rate: float, now: float) -> None:
         self.cap = cap
         self.refill_rate = refill_rate
+        self._most = round(cap * _ONE)
         self._deposit = round(deposit * _ONE)
         self._level = round(start * _ONE)
         self._since = now
 
     def deposit(self) -> None:
-        self._add(self._deposit)
+        level = self._level + self._deposit
+        self._level = level if level < self._most else self._most
 
     def withdraw(self, now: float) -> bool:
         self._refill(now)
@@ -138,9 +140,7 @@ class Bucket:
         return self._level / _ONE
 
     def _add(self, amount: int) -> None:
-        level = self._level + amount
-        cap = int(self.cap * _ONE)
-        self._level = level if level < cap else cap
+        self._level = min(self._level + amount, self._most)
 
     def _refill(self, now: float) -> None:
         if self.refill_rate and now > self._since:

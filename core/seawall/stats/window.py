@@ -9,45 +9,49 @@ were rejected: a dense burst gets almost no weight and hides a total outage.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from typing import Final
 
 BUCKETS = 10
 
 
-class Column(IntEnum):
-    """What is counted. `LATE_…`: results of calls that began in an earlier phase of the breaker."""
+class Column:
+    """What is counted. `LATE_…`: results of calls that began in an earlier phase of the breaker.
 
-    SUCCESS = 0
-    FAILURE = 1
-    THROTTLED = 2
-    TIMEOUT = 3
-    REJECTED = 4
-    SLOW = 5
-    LATE_SUCCESS = 6
-    LATE_FAILURE = 7
-    LEFT_OUT = 8
+    Plain integers: adding to a member of an IntEnum costs three times as much, on every request.
+    """
+
+    SUCCESS: Final = 0
+    FAILURE: Final = 1
+    THROTTLED: Final = 2
+    TIMEOUT: Final = 3
+    REJECTED: Final = 4
+    SLOW: Final = 5
+    LATE_SUCCESS: Final = 6
+    LATE_FAILURE: Final = 7
+    LEFT_OUT: Final = 8
 
 
-_COLUMNS = len(Column)
+_COLUMNS: Final = 9
 
 
 class Window:
     """Ten buckets over `duration` seconds. Not locked: the owner is."""
 
-    __slots__ = ("_base", "_counts", "_retired", "_width", "end")
+    __slots__ = ("_retired", "_width", "base", "counts", "end")
 
     def __init__(self, duration: float, now: float) -> None:
         self._width = duration / BUCKETS
-        self._counts = [0] * (_COLUMNS * BUCKETS)
+        self.counts = [0] * (_COLUMNS * BUCKETS)
+        self.base = 0
+        """Where the current bucket begins in `counts`: who knows that it is current may count by hand."""
         self._retired: list[int] | None = None
-        self._base = 0
         self.end = now + self._width
         """When the current bucket is full: before that instant `count` need not look at time."""
 
     def count(self, column: int, now: float) -> None:
         if now >= self.end:
             self.advance(now)
-        self._counts[self._base + column] += 1
+        self.counts[self.base + column] += 1
 
     def advance(self, now: float) -> None:
         """Forget what is older than the window."""
@@ -56,15 +60,15 @@ class Window:
             return
         steps = int(late / self._width) + 1
         for _ in range(min(steps, BUCKETS)):
-            self._base = (self._base + _COLUMNS) % len(self._counts)
-            self._retire(self._base)
+            self.base = (self.base + _COLUMNS) % len(self.counts)
+            self._retire(self.base)
         self.end += steps * self._width
         if self.end <= now:  # a rounding error of a long gap
             self.end = now + self._width
 
     def sum(self, column: int) -> int:
         """Call `advance` first: this does not know the time."""
-        return sum(self._counts[column::_COLUMNS])
+        return sum(self.counts[column::_COLUMNS])
 
     def lifetime(self, column: int) -> int:
         """All that was ever counted, cleared or expired."""
@@ -72,7 +76,7 @@ class Window:
 
     def clear(self) -> None:
         """Empty the window; lifetime counts stay."""
-        for base in range(0, len(self._counts), _COLUMNS):
+        for base in range(0, len(self.counts), _COLUMNS):
             self._retire(base)
 
     def resize(self, duration: float, now: float) -> None:
@@ -84,13 +88,13 @@ class Window:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self._counts)
+        return not any(self.counts)
 
     def _retire(self, base: int) -> None:
-        bucket = self._counts[base : base + _COLUMNS]
+        bucket = self.counts[base : base + _COLUMNS]
         if any(bucket):
             if self._retired is None:
                 self._retired = [0] * _COLUMNS
             for column, count in enumerate(bucket):
                 self._retired[column] += count
-            self._counts[base : base + _COLUMNS] = [0] * _COLUMNS
+            self.counts[base : base + _COLUMNS] = [0] * _COLUMNS

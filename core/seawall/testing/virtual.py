@@ -102,7 +102,9 @@ class VirtualRuntime:
     def repeatable(self, call: Call) -> Repeatable:
         request = call.request
         return Repeatable(
-            getattr(request, "method", "GET"), body=getattr(request, "replayable", True), has_key=getattr(request, "key", False)
+            getattr(request, "method", "GET"),
+            body=getattr(request, "replayable", True),
+            has_key=getattr(request, "key", False),
         )
 
 

@@ -1,0 +1,102 @@
+"""Policies by pattern: which ones hold for an origin, a provider or a group, and what they add up to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seawall._check import UNSET
+from seawall.pattern import Pattern, is_provider
+from seawall.policy import STATE_PARTS, Effective, Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Origin = tuple[str, str, int | None]
+"""Scheme, normalised host, explicit port."""
+
+
+class PolicyBook:
+    """What a Resilience was configured with. Not changed once in use: `with_policy` makes another."""
+
+    __slots__ = ("_patterns", "policies")
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self.policies = dict(policies)
+        """Pattern or provider name → policy, as given."""
+        patterns = [pattern for text, policy in policies.items() if (pattern := _checked(text, policy)) is not None]
+        self._patterns = sorted(patterns, key=lambda pattern: pattern.rank, reverse=True)
+        self._check_groups()
+
+    def with_policy(self, text: str, policy: Policy) -> PolicyBook:
+        """This book with one pattern set anew. Raises like the constructor."""
+        return PolicyBook({**self.policies, text: policy})
+
+    def for_origin(self, origin: Origin, specific: Pattern | None = None) -> Effective:
+        """What holds for an origin; `specific`: a pattern with method or path that matches too."""
+        policy = Policy()
+        for pattern in self._patterns:
+            if pattern.covers(*origin) and (
+                pattern.host_only or pattern is specific or (specific is not None and pattern.contains(specific))
+            ):
+                policy = policy.over(self.policies[pattern.text])
+        return Effective(policy)
+
+    def specific(self, origin: Origin) -> Iterator[Pattern]:
+        """The patterns with a method or path that may match at this origin, most specific first."""
+        return (pattern for pattern in self._patterns if not pattern.host_only and pattern.covers(*origin))
+
+    def for_provider(self, name: str) -> Effective:
+        """What holds for a provider name: its own entry over `all://`."""
+        return Effective(self.policies.get(name, Policy()).over(self.policies.get("all://", Policy())))
+
+    def for_group(self, name: str) -> Effective | None:
+        """What holds for a group; None if no entry names it."""
+        for pattern in self._patterns:
+            if self.policies[pattern.text].group == name:
+                return self._of_pattern(pattern)
+        for text, policy in self.policies.items():
+            if policy.group == name:
+                return self.for_provider(text)
+        return None
+
+    def _of_pattern(self, pattern: Pattern) -> Effective:
+        """What the hosts of a pattern get: itself over every wider one."""
+        policy = Policy()
+        for other in self._patterns:
+            if other is pattern or other.contains(pattern):
+                policy = policy.over(self.policies[other.text])
+        return Effective(policy)
+
+    def _check_groups(self) -> None:
+        firsts: dict[str, tuple[str, Effective]] = {}
+        for text, policy in self.policies.items():
+            if not policy.group:
+                continue
+            pattern = next((pattern for pattern in self._patterns if pattern.text == text), None)
+            effective = self.for_provider(text) if pattern is None else self._of_pattern(pattern)
+            first, known = firsts.setdefault(policy.group, (text, effective))
+            for part in STATE_PARTS:
+                if getattr(known, part) != getattr(effective, part):
+                    raise ValueError(
+                        f"group {policy.group!r}: {first!r} and {text!r} have different {part}: a group has one state, "
+                        "give both the same"
+                    )
+
+
+def _checked(text: object, policy: object) -> Pattern | None:
+    """The parsed pattern, or None for a provider name."""
+    if not isinstance(text, str):
+        raise TypeError(f"pattern {text!r}: give a string such as 'https://api.example.com'")
+    if not isinstance(policy, Policy):
+        raise TypeError(f"pattern {text!r}: policy {policy!r}: give a Policy(…)")
+    if is_provider(text):
+        return None
+    pattern = Pattern(text)
+    if not pattern.host_only and not policy.group:
+        for part in STATE_PARTS:
+            if getattr(policy, part) is not UNSET:
+                raise ValueError(
+                    f"pattern {text!r}: {part} belongs to the state of the whole host: set it on a pattern without method "
+                    "and path, or give this one a group of its own"
+                )
+    return pattern
