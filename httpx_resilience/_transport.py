@@ -7,7 +7,7 @@ can inherit from both without importing both. Type checkers see the base classes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Final, Union
 
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._stream import ReadAhead
@@ -43,6 +43,9 @@ else:
     _SyncBase = _AsyncBase = object
 
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
+
+
+_NO_TIMEOUT: Final[dict[str, Any]] = {}
 
 
 class LiveTimeouts(dict[str, Any]):
@@ -83,7 +86,7 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        given = call.request.extensions.get("timeout") or {}
+        given = call.request.extensions.get("timeout") or _NO_TIMEOUT
         limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if limits.passive and call.deadline is None:
             return None
@@ -273,12 +276,12 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
-        if self._watch.suspicious:
-            self._watch.above(request.headers, self.resilience)
         if call.policy.adds_key:
             add_key(call)
+        if self._watch.suspicious:
+            self._watch.above(request.headers, self.resilience)
         result = run_sync(run(call, port))
-        if type(result) in _ENDED:
+        if call.answer is None and type(result) in _ENDED:
             return self._end(call, result, port.library)
         return result
 
@@ -321,12 +324,12 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
-        if self._watch.suspicious:
-            self._watch.above(request.headers, self.resilience)
         if call.policy.adds_key:
             add_key(call)
+        if self._watch.suspicious:
+            self._watch.above(request.headers, self.resilience)
         result = await run(call, port)
-        if type(result) in _ENDED:
+        if call.answer is None and type(result) in _ENDED:
             return self._end(call, result, port.library)
         return result
 

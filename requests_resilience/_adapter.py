@@ -181,7 +181,7 @@ class ResilientAdapter(BaseAdapter):
         if call.policy.adds_key:
             add_key(call)
         result = run_sync(run(call, _Port(self.inner, timeout, arguments)))
-        if type(result) in _ENDED:
+        if call.answer is None and type(result) in _ENDED:
             return self._end(call, result)
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]

@@ -75,10 +75,20 @@ def choice(owner: object, field: str, *words: str) -> None:
         raise _wrong(owner, field, value, "one of " + ", ".join(repr(word) for word in words))
 
 
-def ordered(owner: object, low: str, high: str) -> None:
-    """Check that two values, both in force, do not contradict each other."""
+def ordered(owner: Any, low: str, high: str) -> None:
+    """Check that two values, both in force, do not contradict each other.
+
+    One left at its default follows the other; only values that both differ from theirs can contradict.
+    """
     small, large = getattr(owner, low), getattr(owner, high)
-    if isinstance(small, float | int) and isinstance(large, float | int) and small > large:
+    if not isinstance(small, float | int) or not isinstance(large, float | int) or small <= large:
+        return
+    defaults = {name: owner.__dataclass_fields__[name].default for name in (low, high)}
+    if large == defaults[high]:
+        object.__setattr__(owner, high, small)
+    elif small == defaults[low]:
+        object.__setattr__(owner, low, large)
+    else:
         raise ValueError(
             f"{type(owner).__name__}: {low}={small:g} is more than {high}={large:g}: raise {high} or lower {low}"
         )

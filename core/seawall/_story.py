@@ -25,6 +25,8 @@ class Report:
     host: str = ""
     ending: Ending | None = None
     """Why the call stopped; None while it runs."""
+    reason: str = ""
+    """What refused it, if we did."""
     served_from: Source = "origin"
     deadline_precision: Literal["exact", "phase"] = "phase"
     """"exact": every socket operation ends by the deadline; "phase": each phase (connect, write, read) does."""
@@ -60,7 +62,8 @@ class Report:
         return self.__dict__.get("_time_left")
 
     def __str__(self) -> str:
-        lines = [f"{self.host}: {self.ending.value if self.ending else 'under way'}, {self.elapsed:.3g} s"]
+        why = f" ({self.reason})" if self.reason else ""
+        lines = [f"{self.host}: {self.ending.value if self.ending else 'under way'}{why}, {self.elapsed:.3g} s"]
         for attempt in self.attempts:
             what = str(attempt.status) if attempt.status is not None else "no answer"
             if attempt.kind is not None:
@@ -76,6 +79,7 @@ class Report:
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {
+            "reason": self.reason,
             "served_from": self.served_from,
             "deadline_precision": self.deadline_precision,
             "_budget_left": self.budget_left,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from seawall.outcome import Verdict
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.outcome import Outcome
     from seawall.policies.breaker import Phase
+
+
+SUCCESS: Final = Verdict.SUCCESS  # an enum's member is looked up through its class
 
 
 class Admission:
@@ -48,9 +51,8 @@ class Admission:
     def finish(self) -> None:
         """The exchange ended as its headers promised."""
         if not self.settled:
-            state = self.call.state
-            outcome = self.outcome
-            state.settle(self, Verdict.SUCCESS if outcome is None else outcome.verdict, state.clock.monotonic())
+            state, outcome = self.call.state, self.outcome
+            state.settle(self, SUCCESS if outcome is None else outcome.verdict, state.clock.monotonic())
 
     def abandon(self) -> None:
         """Cancelled or dropped: everything goes back, and the host is neither praised nor blamed."""

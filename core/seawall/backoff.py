@@ -49,9 +49,12 @@ def decorrelated(base: float, cap: float, previous: float, u: float) -> float:
     return low + u * (max(low, min(cap, 3 * previous)) - low)
 
 
-def obey(server_delay: float, cap: float, u: float) -> float:
-    """A delay the server asked for: never shorter, later by up to half of it (at most `cap`), so that waiters spread."""
-    return server_delay + u * min(server_delay / 2, cap)
+def obey(server_delay: float, cap: float, room: float, u: float) -> float:
+    """A delay the server asked for: never shorter, a little later, so that waiters do not all come at once.
+
+    Later by up to half of it, at most `cap` seconds, and at most half of the `room` a deadline leaves after it.
+    """
+    return server_delay + u * max(0.0, min(server_delay / 2, cap, room / 2))
 
 
 def _power(base: float, multiplier: float, cap: float, n: int) -> float:

@@ -10,6 +10,7 @@ Everything awaited here is a method of the runtime (a test reads the syntax tree
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff
@@ -65,11 +66,11 @@ class Failed:
 
 async def run(call: Call, runtime: Runtime) -> Any:
     """Send `call` as often as its policy wants. Returns the library's response, a `Failed` or a `Rejection`."""
-    state = call.state
-    clock = state.clock
+    state, clock = call.state, call.state.clock
     now = call.started
     number = 1
     last: _Last | None = None
+    failure: Exception | None
     while True:
         admission = runtime.admission(call, number, now)
         try:
@@ -78,7 +79,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 refused = await _enter(call, admission, refused, runtime)
                 if refused is not None:
                     return await _refused(call, refused, last, runtime)
-            if number > 1:
+            if last is not None:
                 admission.paid, call.paid = call.paid, False
             response = await runtime.send(call, admission)
         except Exception as error:
@@ -89,11 +90,12 @@ async def run(call: Call, runtime: Runtime) -> Any:
             _abandon(call, admission)
             raise
         else:
-            if response.status_code < 400 and call.policy.classify is None:
+            status = response.status_code
+            if status < 400 and call.policy.classify is None:
+                call.answer = (number, admission.started, admission.headers_at, status)
+                call.ending = Ending.ANSWERED
                 if type(admission.phase) is HalfOpen:
                     state.headers(admission, clock.monotonic())
-                call.answer = (number, admission.started, admission.headers_at, response.status_code)
-                call.ending = Ending.ANSWERED
                 if admission.is_over:
                     admission.finish()
                 if state.hub.listening:
@@ -203,7 +205,7 @@ def _next(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, 
     asked = outcome.retry_after
     if asked is not None and asked > retry.max_retry_after:
         return Ending.SERVER_DELAY_TOO_LONG
-    delay = _delay(call, retry, asked)
+    delay = _delay(call, retry, asked, now)
     start = now + delay
     if (call.deadline is not None and start >= call.deadline) or (
         retry.max_elapsed is not None and start - call.started > retry.max_elapsed
@@ -260,11 +262,11 @@ def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now:
         return None
 
 
-def _delay(call: Call, retry: Retry, asked: float | None) -> float:
+def _delay(call: Call, retry: Retry, asked: float | None, now: float) -> float:
     u = call.state.clock.random()
     if asked is not None:
         call.own_delays, call.last_delay = 0, None  # after a delay of the server's, ours starts over
-        return backoff.obey(asked, retry.max_delay, u)
+        return backoff.obey(asked, retry.max_delay, _room(call, now + asked), u)
     delay = retry.delay(call.own_delays, retry.base_delay if call.last_delay is None else call.last_delay, u)
     call.own_delays += 1
     call.last_delay = delay
@@ -319,15 +321,17 @@ async def _enter(call: Call, admission: Admission, refused: Any, runtime: Runtim
                     break
                 await runtime.wait(ticket, min(left, CLAIM_WITHIN))
             else:
-                pause = refused - now
-                opens = now + pause
-                if pause > patience or (call.deadline is not None and opens >= call.deadline):
+                room = _room(call, refused)
+                if refused - now > patience or room <= 0:
                     state.count_rejection(now)
-                    refused = Rejection(Reason.GATE, state.name, max(0.0, pause))
+                    refused = Rejection(Reason.GATE, state.name, max(0.0, refused - now))
                     break
                 spread = retry.max_delay if retry is not None else 0.0
-                await _sleep(call, backoff.obey(max(0.0, pause), spread, clock.random()), runtime)
+                await _sleep(call, backoff.obey(max(0.0, refused - now), spread, room, clock.random()), runtime)
             now = clock.monotonic()
+            if ticket is None and call.deadline is not None and now >= call.deadline:
+                refused = _too_late(call)
+                break
             refused = state.enter(admission, ticket, now)
             ticket = refused if isinstance(refused, Ticket) else None
     except BaseException:
@@ -348,6 +352,11 @@ async def _sleep(call: Call, seconds: float, runtime: Runtime) -> None:
         await runtime.wait(ticket, seconds)
     finally:
         call.state.rise(ticket)
+
+
+def _room(call: Call, instant: float) -> float:
+    """Seconds the deadline leaves after an instant."""
+    return math.inf if call.deadline is None else call.deadline - instant
 
 
 def _too_late(call: Call) -> Rejection:
@@ -405,6 +414,7 @@ async def _refused(call: Call, rejection: Rejection, last: _Last | None, runtime
             )
         )
     call.ending = Ending.DEADLINE if rejection.reason is Reason.DEADLINE else Ending.REFUSED
+    call.reason = rejection.reason.value
     if last is not None:
         retry = call.policy.retry
         raises = retry is not None and retry.on_exhausted == "raise"

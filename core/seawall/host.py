@@ -1,41 +1,37 @@
-"""HostState: everything remembered about one host, behind one lock, visited twice per attempt.
+"""HostState: everything remembered about one host, visited twice per attempt.
 
 `admit` gives an attempt its permits, `settle` takes them back with a verdict; each
-is a few hundred nanoseconds of arithmetic. Nothing here waits, wakes, logs or calls
-user code with the lock held: who is to be woken or told is collected and handled
-after it.
+is a few hundred nanoseconds of arithmetic behind one lock. Nothing here waits, wakes,
+logs or calls user code with the lock held: who is to be woken or told is collected
+and handled after it.
 
-Permits out are not counted up and down: they are the set of live admissions. An
-interrupt between two bytecodes, or a response dropped by the garbage collector, then
-loses nothing: the admission dies, its weak reference's callback appends to a list,
-and the next visit tidies up. (Such a callback can run inside any allocation, also
-while this thread holds the lock, so it may do no more than that.)
+A good answer of a calm host (circuit closed, gate open, no limit) takes no lock:
+no rule can open a circuit at a success, so it is appended to a list and counted by
+the next visit. Deciding on a flag read without the lock is right there, because
+letting in, or counting, a call an instant after the flag fell is the same as an
+instant before.
 """
 
 from __future__ import annotations
 
-import math
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from seawall.admission import Admission
 from seawall.classification import TIMEOUT_KINDS
 from seawall.outcome import Reason, Rejection, Verdict
-from seawall.policies.breaker import NEVER, BreakerState, Closed, HalfOpen, Isolated, Open, Refusal, Result
+from seawall.policies.breaker import NEVER, BreakerState, Closed, Isolated, Open, Refusal, Result
 from seawall.policies.budget import RetryBudget, open_budget
-from seawall.policies.bulkhead import Queue, Turn
+from seawall.policies.bulkhead import BulkheadState, Ticket
 from seawall.stats.quantile import Quantiles
 from seawall.stats.window import Column, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from seawall._story import Call
+    from seawall.admission import Admission
     from seawall.events import Event, Hub
-    from seawall.outcome import ErrorKind, Outcome
-    from seawall.policies.breaker import Phase
-    from seawall.policies.bulkhead import Ticket
     from seawall.policy import Effective
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
@@ -43,164 +39,144 @@ if TYPE_CHECKING:
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
 
-_NO_LIMIT: Final = 1 << 60
+_FOLD_AT: Final = 16
+"""Good ends kept uncounted: the next visit counts them, and nobody reads before it."""
 
 
 class HostState:
     """State of one host, group or provider. Every method is safe from any thread."""
 
     __slots__ = (
-        "_admitted",
-        "_breaker",
-        "_budget",
-        "_bury",
-        "_dead",
-        "_denied",
-        "_effective",
-        "_gate",
-        "_held",
-        "_holds",
-        "clock",
-        "hub",
+        "_done",
         "_is_calm",
         "_is_closed",
-        "_limit",
-        "_live",
+        "_is_free",
         "_lock",
         "_overdue_after",
-        "_peak",
-        "_quantiles",
-        "_queue",
-        "_refused",
         "_sleepers",
-        "_waited",
-        "_window",
+        "_slow_after",
+        "breaker",
+        "budget",
+        "bulkhead",
+        "clock",
+        "denied",
+        "effective",
+        "gate",
+        "hub",
         "name",
+        "opens",
+        "quantiles",
         "route_keys",
+        "window",
     )
 
     def __init__(self, name: str, effective: Effective, clock: Clock, hub: Hub, *, opens: bool = True) -> None:
         now = clock.monotonic()
         self.name = name
-        self.route_keys: list[Any] = []
         self.clock = clock
         self.hub = hub
+        self.opens = opens
+        """False: it measures, whatever the breaker's figures."""
+        self.route_keys: list[Hashable] = []
+        """The spellings that lead here, for the registry."""
         self._lock = Lock()
-        self._live: set[ref[Admission]] = set()
-        self._dead: list[ref[Admission]] = []
-        self._bury = self._dead.append
-        self._gate = now
+        breaker = (effective.breaker if opens else None) or NEVER
+        self.window = Window(breaker.sampling_window, now)
+        self.breaker = BreakerState(breaker, self.window, now)
+        self.budget = open_budget(effective.budget, now)
+        self.bulkhead = BulkheadState(effective.bulkhead)
+        self.quantiles: Quantiles | None = None
+        self.denied = 0
+        """Extra attempts the budget refused."""
+        self.gate = now
         """Until then the server wants to be left alone."""
         self._is_closed = False
         self._sleepers: set[Ticket] = set()
-        self._quantiles: Quantiles | None = None
-        self._queue: Queue | None = None
-        self._admitted = self._refused = self._peak = self._holds = self._denied = 0
-        self._waited = self._held = 0.0
-        breaker = effective.breaker if opens else None
-        self._window = Window((breaker or NEVER).sampling_window, now)
-        self._breaker = BreakerState(breaker or NEVER, self._window, now)
-        self._budget = open_budget(effective.budget, now)
-        self._configure(effective)
-        self._is_calm = True
+        self._done: list[tuple[Closed, float, float, float]] = []
+        """Good ends not counted yet: phase, start, headers, end."""
+        self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
 
     def admit(self, admission: Admission, now: float) -> Rejection | Ticket | float | None:
         """Give `admission` its permits (None), or say why not: refused, wait for this ticket, or until this instant."""
-        with self._lock:
-            if now >= self._window.end or self._dead:
-                self._tidy(now)
-            live = self._live
-            out = len(live)
-            if self._is_calm and out < self._limit and not self._queue:
-                admission.phase = self._breaker.phase
-                admission.permit = permit = ref(admission, self._bury)
+        bulkhead = self.bulkhead
+        if self._is_calm and now < self.window.end and not bulkhead.dead:
+            phase = self.breaker.phase
+            if type(phase) is Closed:
+                admission.phase = phase
+                admission.permit = permit = ref(admission, bulkhead.bury)  # `take`, written out
+                live = bulkhead.live
                 live.add(permit)
-                self._admitted += 1
-                if out >= self._peak:
-                    self._peak = out + 1
+                if len(live) > bulkhead.peak:
+                    bulkhead.peak = len(live)
                 return None
-            verdict = self._consider(admission, now)
-        self._report(now)
+        with self._lock:
+            self._tidy(now)
+            verdict = self._consider(admission, None, now)
+        if self.breaker.changes:
+            self._report(now)
         return verdict
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """Look again after a wait. A ticket that is not returned is done with."""
         with self._lock:
             self._tidy(now)
-            verdict = self._consider(admission, now, ticket)
+            verdict = self._consider(admission, ticket, now)
             woken = self._free(now)
-        self._wake(woken)
-        self._report(now)
+        self._after(woken, now)
         return verdict
 
     def leave(self, ticket: Ticket, now: float, *, refused: bool) -> None:
         """A waiter gives up: `refused` since its time is over, or because it was cancelled."""
         with self._lock:
-            self._drop(ticket, now)
+            self.bulkhead.leave(ticket, now)
             if refused:
-                self._refused += 1
-                self._window.count(Column.REJECTED, now)
+                self.bulkhead.refused += 1
+                self.window.count(Column.REJECTED, now)
             woken = self._free(now)
-        self._wake(woken)
-
-    def count_rejection(self, now: float) -> None:
-        """The flow refused a call by itself (gate, deadline)."""
-        with self._lock:
-            self._window.count(Column.REJECTED, now)
+        self._after(woken, now)
 
     def headers(self, admission: Admission, now: float) -> None:
         """Good headers on an attempt that began in half-open: the probe has shown what it was for."""
         with self._lock:
             if admission.phase is not None:
-                self._breaker.headers(admission.permit, admission.phase, now, self.clock.random())
+                self.breaker.headers(admission.permit, admission.phase, now, self.clock.random())
                 self._review(now)
             woken = self._free(now)
-        self._wake(woken)
-        self._report(now)
+        self._after(woken, now)
 
     def settle(self, admission: Admission, verdict: Verdict, now: float) -> None:
         """Take the permits back and count the verdict. A second call does nothing."""
-        woken: list[Ticket] | None = None
+        permit, phase = admission.permit, admission.phase
+        admission.settled = True
+        if permit is None:
+            return
+        admission.permit = None  # else its callback would still run when the admission dies
+        try:
+            self.bulkhead.live.remove(permit)  # which of two callers was first is decided here
+        except KeyError:
+            return
+        if (
+            self._is_free
+            and verdict is Verdict.SUCCESS
+            and admission.outcome is None
+            and type(phase) is Closed
+            and not (admission.paid or admission.overdue or self.hub.listening)
+        ):
+            done = self._done
+            done.append((phase, admission.started, admission.headers_at, now))
+            if len(done) >= _FOLD_AT:
+                with self._lock:
+                    self._fold()
+            return
         with self._lock:
-            if admission.settled:
-                return
-            admission.settled = True
-            permit = admission.permit
-            if permit is None:
-                return
-            self._live.discard(permit)
-            window, breaker = self._window, self._breaker
-            if now >= window.end or self._dead:
-                self._tidy(now)
-            self._held += now - admission.started
-            self._holds += 1
-            phase = admission.phase
-            if (
-                verdict is Verdict.SUCCESS
-                and phase is breaker.phase
-                and admission.outcome is None
-                and type(phase) is Closed
-                and self._overdue_after is None
-            ):
-                # The common end, written out: no rule can open a circuit at a success.
-                self._budget.deposit()
-                if self._quantiles is None:
-                    self._quantiles = Quantiles()
-                self._quantiles.add(admission.headers_at - admission.started)
-                phase.run = 0
-                window.counts[window.base] += 1
-            else:
-                self._settle_rarely(admission, verdict, now)
-            if admission.paid:
-                self._budget.sample(verdict is Verdict.SUCCESS, now)
-            if self._queue:
-                woken = self._free(now)
-        if woken:
-            self._wake(woken)
-        if breaker.changes or self.hub.listening:
-            self._report(now, admission, verdict)
+            self._tidy(now)
+            self._count(admission, permit, verdict, now)
+            woken = self._free(now)
+        if self.hub.listening:
+            self._report_end(admission, verdict, now)
+        self._after(woken, now)
 
     # -- decisions the flow asks for -----------------------------------------------------------------------------------
 
@@ -208,209 +184,180 @@ class HostState:
         """Would a further attempt be refused by the breaker, or because we are closing?"""
         with self._lock:
             self._tidy(now)
-            if self._is_closed:
-                return Rejection(Reason.CLOSED, self.name)
-            return (
-                None
-                if "breaker" in call.exempt
-                else self._refusal(self._breaker.refuses(now, self.clock.random()), now)
-            )
+            return self._veto(call, now)
 
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
         with self._lock:
-            paid = self._budget.withdraw(now)
-            self._denied += not paid
+            self._fold()
+            paid = self.budget.withdraw(now)
+            self.denied += not paid
             return paid
 
     def give_back(self) -> None:
         """The paid attempt never left."""
         with self._lock:
-            self._budget.give_back()
+            self.budget.give_back()
 
     def budget_left(self) -> float:
+        """Tokens at hand."""
         with self._lock:
-            return self._budget.balance(self.clock.monotonic())
+            self._fold()
+            return self.budget.balance(self.clock.monotonic())
 
-    def close_gate(self, seconds: float, now: float) -> None:
-        """The server asked for a pause. An earlier, longer one still holds."""
+    def count_rejection(self, now: float) -> None:
+        """The flow refused a call by itself."""
         with self._lock:
-            self._gate = max(self._gate, now + min(seconds, MAX_GATE))
-            self._review(now)
+            self.window.count(Column.REJECTED, now)
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
         with self._lock:
             self._sleepers.add(ticket)
-            woken = self._is_closed
-        if woken:
+            is_closed = self._is_closed
+        if is_closed:
             ticket.wake()
 
     def rise(self, ticket: Ticket) -> None:
+        """A sleeper is awake."""
         with self._lock:
             self._sleepers.discard(ticket)
 
     # -- operators -----------------------------------------------------------------------------------------------------
 
     def isolate(self) -> None:
-        self._by_hand(self._breaker.isolate)
+        """Hold the circuit open by hand."""
+        self._by_hand(self.breaker.isolate)
 
     def restore(self) -> None:
-        self._by_hand(self._breaker.restore)
+        """End an isolation."""
+        self._by_hand(self.breaker.restore)
 
     def reset(self) -> None:
         """Phase, window, streaks, growth, budget and gate as new; attempts in flight and totals stay."""
 
         def renew(now: float) -> None:
-            self._breaker.reset(now)
-            self._budget = open_budget(self._effective.budget, now)
-            self._gate = now
-            self._quantiles = None
+            self.breaker.reset(now)
+            self.budget = open_budget(self.effective.budget, now)
+            self.gate = now
+            self.quantiles = None
 
         self._by_hand(renew)
 
     def shut(self) -> None:
         """Refuse everybody from now on, and send the waiters away."""
+        sleepers: list[Ticket] = []
 
         def shut(now: float) -> None:
             self._is_closed = True
+            sleepers.extend(self._sleepers)
 
         self._by_hand(shut)
-        self._wake(list(self._sleepers))
+        for ticket in sleepers:
+            ticket.wake()
 
     def configure(self, effective: Effective) -> None:
         """New figures, same state: attempts in flight keep their phase; a lowered limit drains, it cancels nothing."""
-        now = self.clock.monotonic()
-        with self._lock:
-            if effective.budget != self._effective.budget:
-                self._budget = open_budget(effective.budget, now)
-            if effective.breaker is not None or self._effective.breaker is not None:
-                self._breaker.config = effective.breaker or NEVER
-                self._window.resize(self._breaker.config.sampling_window, now)
-                if effective.breaker is None:
-                    self._breaker.reset(now)
-            self._configure(effective)
-            self._review(now)
-            woken = self._free(now)
-        self._wake(woken)
-        self._report(now)
+
+        def renew(now: float) -> None:
+            if effective.budget != self.effective.budget:
+                self.budget = open_budget(effective.budget, now)
+            breaker = (effective.breaker if self.opens else None) or NEVER
+            if breaker is NEVER and self.breaker.config is not NEVER:
+                self.breaker.reset(now)
+            self.breaker.config = breaker
+            self.window.resize(breaker.sampling_window, now)
+            self.bulkhead.configure(effective.bulkhead)
+            self._take_figures(effective)
+
+        self._by_hand(renew)
 
     @property
     def in_flight(self) -> int:
+        """Attempts that hold a permit, bodies included."""
         with self._lock:
             self._tidy(self.clock.monotonic())
-            return len(self._live)
+            return len(self.bulkhead.live)
 
     def is_like_new(self, now: float) -> bool:
         """Would forgetting this host lose nothing?"""
         with self._lock:
             self._tidy(now)
-            phase, budget = self._breaker.phase, self._effective.budget
-            fresh = budget.start if isinstance(budget, RetryBudget) else getattr(budget, "max_tokens", 0.0)
+            phase, config = self.breaker.phase, self.effective.budget
+            fresh = config.start if isinstance(config, RetryBudget) else getattr(config, "max_tokens", 0.0)
             return (
                 type(phase) is Closed
-                and not (phase.run or phase.growth or self._live or self._queue or self._is_closed)
-                and self._gate <= now
-                and self._window.is_empty
-                and self._budget.balance(now) >= fresh
+                and not (phase.run or phase.growth or self.bulkhead.live or self._is_closed)
+                and not (self.bulkhead.queue.waiting or self.bulkhead.queue.granted)
+                and self.gate <= now
+                and self.window.is_empty
+                and self.budget.balance(now) >= fresh
             )
 
     def snapshot(self) -> HostSnapshot:
         """A picture of this instant."""
+        from seawall.snapshot import take
+
         now = self.clock.monotonic()
         with self._lock:
             self._tidy(now)
-            self._breaker.look(now, self.clock.random())
+            self.breaker.look(now, self.clock.random())
             self._review(now)
-            picture = self._picture(now)
-        self._report(now)
+            picture = take(self, now)
+        self._after([], now)
         return picture
 
     # -- with the lock held --------------------------------------------------------------------------------------------
 
-    def _configure(self, effective: Effective) -> None:
-        self._effective = effective
-        bulkhead = effective.bulkhead
-        self._limit = _NO_LIMIT if bulkhead is None or bulkhead.max_concurrent is None else bulkhead.max_concurrent
-        slow = None if effective.breaker is None else effective.breaker.slow_call_duration
+    def _take_figures(self, effective: Effective) -> None:
+        self.effective = effective
         attempt = effective.timeouts.attempt
-        known = [limit for limit in (slow, attempt) if isinstance(limit, float)]
-        self._overdue_after = min(known) if known and effective.breaker is not None else None
-        """Seconds after which an attempt without headers counts before it ends; None: no such limit is known."""
+        self._slow_after = self.breaker.config.slow_call_duration
+        self._overdue_after = attempt if isinstance(attempt, float) else None
+        self._review(self.clock.monotonic())
 
-    def _let_in(self, admission: Admission, out: int) -> None:
-        admission.phase = self._breaker.phase
-        admission.permit = permit = ref(admission, self._bury)
-        self._live.add(permit)
-        self._admitted += 1
-        if out >= self._peak:
-            self._peak = out + 1
+    def _review(self, now: float) -> None:
+        """Is there anything to ask before letting an attempt in, or to judge at a success?"""
+        self._is_free = self.bulkhead.is_free and self._slow_after is None
+        self._is_calm = (
+            self.bulkhead.is_free and type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
+        )
 
-    def _consider(
-        self, admission: Admission, now: float, ticket: Ticket | None = None
-    ) -> Rejection | Ticket | float | None:
-        call = admission.call
-        if self._is_closed:
-            return self._refuse(ticket, Rejection(Reason.CLOSED, self.name), now)
-        breaker = None if "breaker" in call.exempt else self._breaker
-        if breaker is not None:
-            refusal = self._refusal(breaker.refuses(now, self.clock.random()), now)
-            self._review(now)
-            if refusal is not None:
-                return self._refuse(ticket, refusal, now)
-        if now < self._gate:
-            self._drop(ticket, now)
-            return self._gate
-        if "bulkhead" not in call.exempt:
-            blocked = self._wait_in_line(ticket, now)
-            if blocked is not None:
-                return blocked
-        self._drop(ticket, now)
-        self._let_in(admission, len(self._live))
-        if breaker is not None:
-            breaker.admit(admission.permit, now, 0)
-        else:
-            admission.phase = None
+    def _consider(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
+        """The whole question, cheap vetoes first."""
+        call, bulkhead = admission.call, self.bulkhead
+        verdict: Rejection | Ticket | float | None = self._veto(call, now)
+        if verdict is not None:
+            self.window.count(Column.REJECTED, now)
+        elif now < self.gate:
+            verdict = self.gate
+        elif "bulkhead" not in call.exempt:
+            turn = bulkhead.line_up(ticket, now)
+            if isinstance(turn, Ticket):
+                return turn
+            if not turn:
+                verdict = Rejection(Reason.BULKHEAD_FULL, self.name, limit=bulkhead.config.max_wait)
+                self.window.count(Column.REJECTED, now)
+        if ticket is not None:
+            bulkhead.leave(ticket, now)
+        if verdict is None:
+            admission.permit = bulkhead.take(admission)
+            if "breaker" not in call.exempt:
+                admission.phase = self.breaker.phase
+                self.breaker.admit(admission.permit, now, 0)
         self._review(now)
-        return None
+        return verdict
 
-    def _wait_in_line(self, ticket: Ticket | None, now: float) -> Rejection | Ticket | None:
-        """None: there is a permit for us."""
-        queue = self._queue
-        if queue is not None and ticket is not None:
-            if queue.claim(ticket):
-                return None
-            queue.rejoin(ticket)
-            if ticket.turn is Turn.WAITING:
-                return ticket
-        taken = len(self._live) + (len(queue.granted) if queue is not None else 0)
-        if taken < self._limit and not queue:
+    def _veto(self, call: Call, now: float) -> Rejection | None:
+        if self._is_closed:
+            return Rejection(Reason.CLOSED, self.name)
+        if "breaker" in call.exempt:
             return None
-        bulkhead = self._effective.bulkhead
-        assert bulkhead is not None
-        if bulkhead.max_wait == 0 or (len(queue) if queue is not None else 0) >= bulkhead.max_queue:
-            self._refused += 1
-            return self._refuse(None, Rejection(Reason.BULKHEAD_FULL, self.name, limit=bulkhead.max_wait), now)
-        if queue is None:
-            queue = self._queue = Queue()
-        return queue.join(now)
-
-    def _refuse(self, ticket: Ticket | None, rejection: Rejection, now: float) -> Rejection:
-        self._drop(ticket, now)
-        self._window.count(Column.REJECTED, now)
-        return rejection
-
-    def _drop(self, ticket: Ticket | None, now: float) -> None:
-        """The ticket is done with, served or not."""
-        if ticket is not None and self._queue is not None:
-            self._queue.leave(ticket)
-            self._waited += now - ticket.joined_at
-
-    def _refusal(self, refusal: Refusal | None, now: float) -> Rejection | None:
+        breaker = self.breaker
+        refusal = breaker.refuses(now, self.clock.random())
         if refusal is None:
             return None
-        breaker, phase = self._breaker, self._breaker.phase
-        since = self.clock.wall() - (now - phase.entered)
+        since = self.clock.wall() - (now - breaker.phase.entered)
         after = breaker.retry_after(now)
         if refusal is Refusal.HALF_OPEN_LIMIT:
             limit = breaker.config.half_open_max_requests
@@ -418,173 +365,122 @@ class HostState:
         reason = Reason.ISOLATED if refusal is Refusal.ISOLATED else Reason.CIRCUIT_OPEN
         return Rejection(reason, self.name, after, since=since)
 
-    def _settle_rarely(self, admission: Admission, verdict: Verdict, now: float) -> None:
-        """Everything but a plain success in a closed circuit."""
-        breaker, phase, permit = self._breaker, admission.phase, admission.permit
-        outcome = admission.outcome
-        kind = outcome.kind if outcome is not None else None
+    def _count(self, admission: Admission, permit: object, verdict: Verdict, now: float) -> None:
+        """One end that is not the common one."""
+        breaker, phase, outcome = self.breaker, admission.phase, admission.outcome
+        self.bulkhead.held += now - admission.started
+        self.bulkhead.returned += 1
         u = self.clock.random()
-        if phase is not None and admission.slow:
-            breaker.slow_ended(phase)
         if verdict is Verdict.SUCCESS:
-            self._budget.deposit()
-            if outcome is None:
-                if self._quantiles is None:
-                    self._quantiles = Quantiles()
-                self._quantiles.add(admission.headers_at - admission.started)
-        if outcome is not None and outcome.retry_after and verdict is not Verdict.IGNORED:
-            self._remember_gate(admission, outcome.retry_after, now)
-        result = self._result(admission, verdict, kind, now)
-        if phase is None:
+            self.budget.deposit()
+            if admission.headers_at:
+                self._time(admission.headers_at - admission.started)
+        if admission.paid and verdict is not Verdict.IGNORED:
+            self.budget.sample(verdict is Verdict.SUCCESS, now)
+        asked = outcome.retry_after if outcome is not None and verdict is not Verdict.IGNORED else None
+        if asked:
+            retry = admission.call.policy.retry
+            asked = min(asked, MAX_GATE)
+            if retry is not None and retry.share_retry_after:
+                self.gate = max(self.gate, now + asked)
+        result = self._result(admission, verdict, now)
+        if phase is None:  # an override switched the breaker off: the window knows, the circuit does not care
             if result is not Result.NEUTRAL:
-                self._window.count(result.value, now)
+                self.window.count(result.value, now)
         elif verdict is Verdict.THROTTLED and result is Result.NEUTRAL:
-            asked = outcome.retry_after if outcome is not None else None
-            breaker.throttled(permit, phase, now, u, now + min(asked, MAX_GATE) if asked else 0)
+            breaker.throttled(permit, phase, now, u, now + asked if asked else 0)
         else:
-            breaker.settle(permit, phase, result, now, u, self._gate)
-            self._judge_speed(admission, now)
+            if admission.slow:
+                breaker.slow_ended(phase)
+            breaker.settle(permit, phase, result, now, u, self.gate)
+            slow_after = self._slow_after
+            if slow_after is not None and not admission.slow and verdict is not Verdict.IGNORED:
+                if (admission.headers_at or now) - admission.started >= slow_after:
+                    breaker.slow(phase, now, u, in_flight=False)
         self._review(now)
 
-    def _result(self, admission: Admission, verdict: Verdict, kind: ErrorKind | None, now: float) -> Result:
-        """What the verdict means to the breaker, and its other columns in the window."""
+    def _result(self, admission: Admission, verdict: Verdict, now: float) -> Result:
+        """What the verdict means to the breaker; counts the columns it does not."""
         if verdict is Verdict.IGNORED or admission.overdue:
             return Result.NEUTRAL
         if verdict is Verdict.SUCCESS:
             return Result.SUCCESS
-        config = self._breaker.config
-        if verdict is Verdict.THROTTLED:
-            self._window.count(Column.THROTTLED, now)
-            return Result.FAILURE if config.count_429_as_failures else Result.NEUTRAL
-        counts = True
-        if kind in TIMEOUT_KINDS:
-            self._window.count(Column.TIMEOUT, now)
-            counts = config.count_timeouts_as_failures
-        status = admission.status
-        if status is not None and status >= 500 and kind is not None:
-            counts = counts and config.count_5xx_as_failures
-        if not counts:
-            self._window.count(Column.LEFT_OUT, now)
-        return Result.FAILURE if counts else Result.NEUTRAL
+        kind = admission.outcome.kind if admission.outcome is not None else None
+        timeout, throttled = kind in TIMEOUT_KINDS, verdict is Verdict.THROTTLED
+        status = admission.status or 0
+        result = self.breaker.config.weigh(
+            Result.FAILURE, timeout=timeout, status_5xx=status >= 500 and not throttled, status_429=throttled
+        )
+        if timeout:
+            self.window.count(Column.TIMEOUT, now)
+        if throttled:
+            self.window.count(Column.THROTTLED, now)
+        elif result is Result.NEUTRAL:
+            self.window.count(Column.LEFT_OUT, now)
+        return result
 
-    def _judge_speed(self, admission: Admission, now: float) -> None:
-        limit = self._breaker.config.slow_call_duration
-        phase = admission.phase
-        if limit is not None and phase is not None and not admission.slow:
-            if (admission.headers_at or now) - admission.started >= limit:
-                self._breaker.slow(phase, now, self.clock.random(), in_flight=False)
-                self._review(now)
+    def _time(self, seconds: float) -> None:
+        if self.quantiles is None:
+            self.quantiles = Quantiles()
+        self.quantiles.add(seconds)
 
-    def _remember_gate(self, admission: Admission, seconds: float, now: float) -> None:
-        retry = admission.call.policy.retry
-        if retry is not None and retry.share_retry_after:
-            self._gate = max(self._gate, now + min(seconds, MAX_GATE))
+    def _fold(self) -> None:
+        """Count the good ends that took no lock, each at its own time."""
+        done = self._done
+        batch = done[:]
+        del done[: len(batch)]  # what others append meanwhile stays
+        window, breaker, bulkhead = self.window, self.breaker, self.bulkhead
+        bulkhead.returned += len(batch)
+        for phase, started, headers_at, ended in batch:
+            bulkhead.held += ended - started
+            self.budget.deposit()
+            self._time(headers_at - started)
+            if phase is breaker.phase:
+                phase.run = 0
+                window.count(Column.SUCCESS, ended)
+            else:
+                window.count(Column.LATE_SUCCESS, ended)
 
     def _tidy(self, now: float) -> None:
-        """Once per bucket of the window: drop the dead, forget the old, count attempts that hang."""
-        while self._dead:
-            permit = self._dead.pop()
-            self._live.discard(permit)
-            self._breaker.forget(permit)
-        if now >= self._window.end:
-            self._window.advance(now)
-            if self._overdue_after is not None:
+        """Before anything is decided: count what ended, drop the dead, forget the old, count attempts that hang."""
+        if self._done:
+            self._fold()
+        bulkhead = self.bulkhead
+        while bulkhead.dead:
+            permit = bulkhead.dead.pop()
+            bulkhead.live.discard(permit)
+            self.breaker.forget(permit)
+        if now >= self.window.end:
+            self.window.advance(now)
+            if self._overdue_after is not None or self._slow_after is not None:
                 self._count_overdue(now)
 
     def _count_overdue(self, now: float) -> None:
-        breaker, u = self._breaker, self.clock.random()
-        slow = breaker.config.slow_call_duration
-        for permit in list(self._live):
-            admission = permit()
+        """Once per bucket of the window: attempts without headers after their limit count before they end."""
+        breaker, u = self.breaker, self.clock.random()
+        for permit in list(self.bulkhead.live):
+            admission: Any = permit()
             if admission is None or admission.headers_at or admission.phase is None:
                 continue
             age = now - admission.started
-            attempt = admission.call.policy.timeouts.attempt
-            if slow is not None and age >= slow and not admission.slow:
+            if self._slow_after is not None and age >= self._slow_after and not admission.slow:
                 admission.slow = True
                 breaker.slow(admission.phase, now, u, in_flight=True)
-            if (
-                isinstance(attempt, float)
-                and age > attempt
-                and not admission.overdue
-                and breaker.config.count_timeouts_as_failures
-            ):
-                admission.overdue = True
-                self._window.count(Column.TIMEOUT, now)
-                breaker.settle(permit, admission.phase, Result.FAILURE, now, u, self._gate)
+            if self._overdue_after is not None and age > self._overdue_after and not admission.overdue:
+                admission.overdue = breaker.config.count_timeouts_as_failures
+                if admission.overdue:
+                    self.window.count(Column.TIMEOUT, now)
+                    breaker.settle(permit, admission.phase, Result.FAILURE, now, u, self.gate)
         self._review(now)
-
-    def _review(self, now: float) -> None:
-        """Is there anything to ask before letting the next attempt in?"""
-        self._is_calm = type(self._breaker.phase) is Closed and self._gate <= now and not self._is_closed
 
     def _free(self, now: float) -> list[Ticket]:
         """Whom to wake, now that permits may be free or nobody is served any more."""
-        queue = self._queue
-        if queue is None or not (queue.waiting or queue.granted):
+        queue = self.bulkhead.queue
+        if not (queue.waiting or queue.granted):
             return []
-        if self._is_closed or type(self._breaker.phase) in (Open, Isolated):
+        if self._is_closed or type(self.breaker.phase) in (Open, Isolated):
             return queue.send_away()
-        return queue.grant(self._limit - len(self._live), now)
-
-    def _picture(self, now: float) -> HostSnapshot:
-        from seawall.snapshot import HostSnapshot
-
-        breaker, window, queue = self._breaker, self._window, self._queue
-        phase, columns, quantiles = breaker.phase, Column, self._quantiles
-        ok = window.sum(columns.SUCCESS) + window.sum(columns.LATE_SUCCESS)
-        failed = window.sum(columns.FAILURE) + window.sum(columns.LATE_FAILURE)
-        throttled, left_out = window.sum(columns.THROTTLED), window.sum(columns.LEFT_OUT)
-        total_ok = window.lifetime(columns.SUCCESS) + window.lifetime(columns.LATE_SUCCESS)
-        total_failed = window.lifetime(columns.FAILURE) + window.lifetime(columns.LATE_FAILURE)
-        total_throttled = window.lifetime(columns.THROTTLED)
-        out, limit = len(self._live), None if self._limit == _NO_LIMIT else self._limit
-        tried = self._admitted + self._refused
-        bucket = self._budget
-        return HostSnapshot(
-            host=self.name,
-            state=phase.name,
-            retry_after=breaker.retry_after(now),
-            gate=max(0.0, self._gate - now),
-            requests=ok + failed + throttled + left_out,
-            successes=ok,
-            failures=failed,
-            throttled=throttled,
-            timeouts=window.sum(columns.TIMEOUT),
-            rejections=window.sum(columns.REJECTED),
-            slow=window.sum(columns.SLOW),
-            failure_rate=failed / (ok + failed) if failed else 0.0,
-            consecutive_failures=phase.run if type(phase) is Closed else 0,
-            consecutive_successes=phase.successes if type(phase) is HalfOpen else 0,
-            total_requests=total_ok + total_failed + total_throttled + window.lifetime(columns.LEFT_OUT),
-            total_successes=total_ok,
-            total_failures=total_failed,
-            total_throttled=total_throttled,
-            total_timeouts=window.lifetime(columns.TIMEOUT),
-            total_rejections=window.lifetime(columns.REJECTED),
-            state_change_count=breaker.change_count,
-            open_count=breaker.open_count,
-            half_open_count=breaker.half_open_count,
-            last_change=None if breaker.last_change is None else self.clock.wall() - (now - breaker.last_change),
-            in_flight=out,
-            limit=limit,
-            utilization=out / limit if limit else 0.0,
-            peak_in_flight=self._peak,
-            peak_utilization=self._peak / limit if limit else 0.0,
-            queue_depth=len(queue) if queue is not None else 0,
-            acquire_attempts=tried,
-            acquire_successes=self._admitted,
-            acquire_failures=self._refused,
-            mean_wait=self._waited / tried if tried else 0.0,
-            mean_hold=self._held / self._holds if self._holds else 0.0,
-            budget=bucket.balance(now),
-            budget_max=None if math.isinf(bucket.cap) else bucket.cap,
-            budget_refill_rate=bucket.refill_rate,
-            budget_denials=self._denied,
-            latency_p50=quantiles.read(0.5) if quantiles is not None else None,
-            latency_p90=quantiles.read(0.9) if quantiles is not None else None,
-            latency_p99=quantiles.read(0.99) if quantiles is not None else None,
-        )
+        return self.bulkhead.grant(now)
 
     # -- without the lock ----------------------------------------------------------------------------------------------
 
@@ -595,41 +491,45 @@ class HostState:
             act(now)
             self._review(now)
             woken = self._free(now)
-        self._wake(woken)
-        self._report(now)
+        self._after(woken, now)
 
-    def _wake(self, woken: list[Ticket]) -> None:
+    def _after(self, woken: list[Ticket], now: float) -> None:
         for ticket in woken:
             ticket.wake()
+        if self.breaker.changes:
+            self._report(now)
 
-    def _report(self, now: float, admission: Admission | None = None, verdict: Verdict | None = None) -> None:
-        """Tell listeners what happened; the list is emptied also when nobody listens."""
-        hub, changes = self.hub, self._breaker.changes
-        if not (changes or hub.listening):
-            return
-        from seawall.events import AttemptEnded, BreakerChanged
-
-        events: list[Event] = []
-        if admission is not None and verdict is not None and hub.listening:
-            outcome = admission.outcome
-            events.append(
-                AttemptEnded(
-                    host=self.name,
-                    at=now,
-                    number=admission.number,
-                    duration=now - admission.started,
-                    status=admission.status,
-                    kind=outcome.kind if outcome else None,
-                    verdict=verdict,
-                )
-            )
+    def _report(self, now: float) -> None:
+        """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
         with self._lock:
-            taken, self._breaker.changes = self._breaker.changes, []
-        if not hub.listening:
-            return
-        events += [
-            BreakerChanged(host=self.name, at=c.at, before=c.before.name, after=c.after.name, reason=c.trigger.value)
-            for c in taken
-        ]
-        for event in events:
-            hub.emit(event)
+            taken, self.breaker.changes = self.breaker.changes, []
+        if self.hub.listening:
+            from seawall.events import BreakerChanged
+
+            for change in taken:
+                self.hub.emit(
+                    BreakerChanged(
+                        host=self.name,
+                        at=change.at,
+                        before=change.before.name,
+                        after=change.after.name,
+                        reason=change.trigger.value,
+                    )
+                )
+
+    def _report_end(self, admission: Admission, verdict: Verdict, now: float) -> None:
+        from seawall.events import AttemptEnded, GateClosed
+
+        outcome = admission.outcome
+        event: Event = AttemptEnded(
+            host=self.name,
+            at=now,
+            number=admission.number,
+            duration=now - admission.started,
+            status=admission.status,
+            kind=outcome.kind if outcome is not None else None,
+            verdict=verdict,
+        )
+        self.hub.emit(event)
+        if self.gate > now and outcome is not None and outcome.retry_after:
+            self.hub.emit(GateClosed(host=self.name, at=now, seconds=self.gate - now))

@@ -146,6 +146,7 @@ class Effective:
         "classify",
         "group",
         "is_off",
+        "is_plain",
         "_limits",
         "policy",
         "rejections",
@@ -165,6 +166,8 @@ class Effective:
         self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
         self.group: str | None = full.group
         self.is_off: bool = full.mode == "off"
+        self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
+        """Nothing of it has to be looked at before the call begins."""
         self.adds_key: bool = self.retry is not None and self.retry.idempotency_key is not None
         self._limits: dict[tuple[float | None, float | None], Limits] = {}
 

@@ -114,10 +114,8 @@ class Resilience:
         state, policy = route.state, route.policy
         if route.specific or self.key is not None:
             state, policy = self._choose(route, request)
-        if scope.current() is None and override is None and not policy.is_off:
-            now = self.clock.monotonic()
-            total = policy.timeouts.total
-            return Call(state, policy, request, now, now + total if total.__class__ is float else None)
+        if policy.is_plain and override is None and scope.current() is None:
+            return Call(state, policy, request, self.clock.monotonic(), None)
         return self.begin(state, policy, request, override)
 
     def begin(self, state: HostState, policy: Effective, request: Any, override: Any = None) -> Call | None:

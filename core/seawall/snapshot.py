@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from seawall.policies.breaker import Closed, HalfOpen
+from seawall.stats.window import Column
+
+if TYPE_CHECKING:
+    from seawall.host import HostState
+
+State = Literal["closed", "open", "half_open", "isolated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,7 +20,7 @@ class HostSnapshot:
     """Counts without `total_` are of the breaker's window; times are seconds; instants are since the epoch."""
 
     host: str
-    state: Literal["closed", "open", "half_open", "isolated"]
+    state: State
     retry_after: float | None
     """Until calls are let in again; None: not before `restore()`; 0: now."""
     gate: float
@@ -66,4 +75,63 @@ class HostSnapshot:
     latency_p50: float | None
     latency_p90: float | None
     latency_p99: float | None
-    """To the headers, successful answers of the last minute."""
+    """To the headers, of the last 400 good answers."""
+
+
+def take(host: HostState, now: float) -> HostSnapshot:
+    """The picture of a host that is tidy, with its lock held."""
+    breaker, window, bulkhead, budget, quantiles = host.breaker, host.window, host.bulkhead, host.budget, host.quantiles
+    phase = breaker.phase
+    state: State = phase.name
+    ok = window.sum(Column.SUCCESS) + window.sum(Column.LATE_SUCCESS)
+    failed = window.sum(Column.FAILURE) + window.sum(Column.LATE_FAILURE)
+    total_ok = window.lifetime(Column.SUCCESS) + window.lifetime(Column.LATE_SUCCESS)
+    total_failed = window.lifetime(Column.FAILURE) + window.lifetime(Column.LATE_FAILURE)
+    total_throttled = window.lifetime(Column.THROTTLED)
+    out, limit = len(bulkhead.live), bulkhead.config.max_concurrent
+    admitted = bulkhead.returned + out
+    tried = admitted + bulkhead.refused
+    return HostSnapshot(
+        host=host.name,
+        state=state,
+        retry_after=breaker.retry_after(now),
+        gate=max(0.0, host.gate - now),
+        requests=ok + failed + window.sum(Column.THROTTLED) + window.sum(Column.LEFT_OUT),
+        successes=ok,
+        failures=failed,
+        throttled=window.sum(Column.THROTTLED),
+        timeouts=window.sum(Column.TIMEOUT),
+        rejections=window.sum(Column.REJECTED),
+        slow=window.sum(Column.SLOW),
+        failure_rate=failed / (ok + failed) if failed else 0.0,
+        consecutive_failures=phase.run if isinstance(phase, Closed) else 0,
+        consecutive_successes=phase.successes if isinstance(phase, HalfOpen) else 0,
+        total_requests=total_ok + total_failed + total_throttled + window.lifetime(Column.LEFT_OUT),
+        total_successes=total_ok,
+        total_failures=total_failed,
+        total_throttled=total_throttled,
+        total_timeouts=window.lifetime(Column.TIMEOUT),
+        total_rejections=window.lifetime(Column.REJECTED),
+        state_change_count=breaker.change_count,
+        open_count=breaker.open_count,
+        half_open_count=breaker.half_open_count,
+        last_change=None if breaker.last_change is None else host.clock.wall() - (now - breaker.last_change),
+        in_flight=out,
+        limit=limit,
+        utilization=out / limit if limit else 0.0,
+        peak_in_flight=bulkhead.peak,
+        peak_utilization=bulkhead.peak / limit if limit else 0.0,
+        queue_depth=len(bulkhead.queue),
+        acquire_attempts=tried,
+        acquire_successes=admitted,
+        acquire_failures=bulkhead.refused,
+        mean_wait=bulkhead.waited / tried if tried else 0.0,
+        mean_hold=bulkhead.held / bulkhead.returned if bulkhead.returned else 0.0,
+        budget=budget.balance(now),
+        budget_max=None if math.isinf(budget.cap) else budget.cap,
+        budget_refill_rate=budget.refill_rate,
+        budget_denials=host.denied,
+        latency_p50=quantiles.read(0.5) if quantiles is not None else None,
+        latency_p90=quantiles.read(0.9) if quantiles is not None else None,
+        latency_p99=quantiles.read(0.99) if quantiles is not None else None,
+    )

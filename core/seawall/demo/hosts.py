@@ -41,7 +41,7 @@ HEALTHY = Reply(200)
 class Illness(Enum):
     """What a sick host does to a request; its words are what the demo prints."""
 
-    UNAVAILABLE = "answers 503, at once and without a hint when to come again"
+    UNAVAILABLE = "answers 503"
     FLAKY = "answers 503 to one attempt in five, at random"
     SILENT = "accepts requests and never answers them"
     LIMITED = "is out of quota and answers 429 with Retry-After"

@@ -146,7 +146,7 @@ def _send(callers: Sequence[Caller], scene: Scene, start: float) -> None:
 
 def run_scene(scene: Scene, libraries: Sequence[str], watch: Callable[[list[Row]], None] | None = None) -> list[Row]:
     """Run one scene with every library bare and mounted at the same time; `watch` sees the figures as they grow."""
-    sides = [(library, side) for library in libraries for side in SIDES]
+    sides: list[tuple[str, Side]] = [(library, side) for library in libraries for side in SIDES]
     hosts = [Host(scene.illness) for _ in sides]
     with Serving(hosts), ExitStack() as stack:
         subjects = [_Subject(scene, library, side, host) for (library, side), host in zip(sides, hosts, strict=True)]

@@ -39,7 +39,7 @@ def cells(row: Row, rows: Sequence[Row], wide: bool) -> list[Cell]:
         Cell(row.side, "plain" if row.side == "seawall" else "faint"),
         Cell(f"{row.answered:>3}/{row.calls} {row.answered / row.calls:>4.0%}", _tone(-row.answered, -other.answered)),
         *drawn,
-        Cell(_seconds(row.p99), _tone(row.p99, other.p99)),
+        Cell(_seconds(row.p99), _tone(row.p99, other.p99, least=0.05)),
         Cell(
             (_bar(row.sick_attempts, max(r.sick_attempts for r in rows)) if wide else "") + f"{row.sick_attempts:>5}",
             _tone(row.sick_attempts, other.sick_attempts),
@@ -49,9 +49,9 @@ def cells(row: Row, rows: Sequence[Row], wide: bool) -> list[Cell]:
     ]
 
 
-def _tone(figure: float, other: float) -> Tone:
-    """Smaller is better; within 5 % neither is."""
-    if abs(figure - other) <= 0.05 * max(abs(figure), abs(other)):
+def _tone(figure: float, other: float, least: float = 0) -> Tone:
+    """Smaller is better; within 5 %, or within `least`, neither is."""
+    if abs(figure - other) <= max(least, 0.05 * max(abs(figure), abs(other))):
         return "plain"
     return "good" if figure < other else "bad"
 
@@ -112,7 +112,7 @@ def verdict(rows: Sequence[Row]) -> str:
     if _differ(ours.wasted, bare.wasted, 0.2) and max(ours.wasted, bare.wasted) > 5:
         side = gains if ours.wasted < bare.wasted else prices
         side.append(f"callers waited {ours.wasted:.0f} s in vain instead of {bare.wasted:.0f} s")
-    if ours.p99 > 1.5 * bare.p99:
+    if ours.p99 > 1.5 * bare.p99 + 0.05:
         prices.append(f"a p99 of {_seconds(ours.p99)} instead of {_seconds(bare.p99)}")
     if ours.recovery > bare.recovery + 0.2:
         prices.append(f"the slowest answers again {ours.recovery:.1f} s after its host is well")

@@ -22,6 +22,14 @@ from seawall import _check
 from seawall.stats.window import Column, Window
 
 
+class Result(Enum):
+    """What the end of a permit means to the breaker."""
+
+    SUCCESS = Column.SUCCESS
+    FAILURE = Column.FAILURE
+    NEUTRAL = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """When a host's circuit opens, for how long, and what closes it again."""
@@ -80,6 +88,18 @@ class Breaker:
         """Seconds the opening number `growth` (from 0) lasts."""
         length = min(self.open_duration * self.open_multiplier ** min(growth, 500), self.max_open_duration)
         return length * (1 + self.open_jitter * (2 * u - 1))
+
+
+    def weigh(self, result: Result, *, timeout: bool, status_5xx: bool, status_429: bool) -> Result:
+        """What a failure of such a kind counts for, by the `count_…` fields."""
+        if result is not Result.FAILURE:
+            return result
+        counts = (
+            (self.count_timeouts_as_failures or not timeout)
+            and (self.count_5xx_as_failures or not status_5xx)
+            and (self.count_429_as_failures or not status_429)
+        )
+        return result if counts else Result.NEUTRAL
 
 
 class Trigger(Enum):
@@ -196,14 +216,6 @@ class Refusal(Enum):
     OPEN = "open"
     HALF_OPEN_LIMIT = "half-open limit"
     ISOLATED = "isolated"
-
-
-class Result(Enum):
-    """What the end of a permit means to the breaker."""
-
-    SUCCESS = Column.SUCCESS
-    FAILURE = Column.FAILURE
-    NEUTRAL = None
 
 
 class BreakerState:

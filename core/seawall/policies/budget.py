@@ -75,6 +75,7 @@ class AdaptiveBudget:
         _check.number(self, "max_tokens", 1, 1e9)
         for field in ("refill_rate", "min_refill_rate", "max_refill_rate"):
             _check.number(self, field, 0, 1e9)
+        _check.ordered(self, "min_refill_rate", "max_refill_rate")
         _check.ordered(self, "min_refill_rate", "refill_rate")
         _check.ordered(self, "refill_rate", "max_refill_rate")
         _check.duration(self, "interval", zero=False)

@@ -1,9 +1,11 @@
 """Bulkhead: at most so many attempts at one host at a time, and a bounded queue for the rest.
 
 One slow host must not take every thread, task and connection of the process.
-The name is Nygard's ("Release It!"). The count of permits out is not kept here: it
-is the number of live admissions of the host, so that an interrupt between two
-bytecodes cannot lose one.
+The name is Nygard's ("Release It!"). Permits out are not counted up and down: they
+are the set of live admissions, so that an interrupt between two
+bytecodes cannot lose one: when an admission dies unsettled, the callback of its weak
+reference appends to a list, and the next visit tidies up. (Such a callback can run
+inside any allocation, also while this thread holds the lock, so it may do no more.)
 
 Waiters are threads, asyncio tasks (of any loop) and trio tasks in one FIFO
 queue. A free permit is *granted* to the first; the woken waiter *claims* it under
@@ -17,7 +19,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from seawall import _check
 
@@ -87,7 +90,7 @@ class Ticket:
 
 
 class Queue:
-    """Waiters of one host. Not locked: the host is. Methods that free waiters return them, to be woken unlocked."""
+    """Waiters in line. Not locked: the host is. Methods that free waiters return them, to be woken unlocked."""
 
     __slots__ = ("granted", "waiting")
 
@@ -151,3 +154,68 @@ class Queue:
         for ticket in [ticket for ticket in self.granted if now - ticket.granted_at >= CLAIM_WITHIN]:
             self.granted.remove(ticket)
             ticket.turn = Turn.LAPSED
+
+
+_NO_LIMIT: Final = 1 << 60
+
+
+class BulkheadState:
+    """Permits of one host: who holds one, who waits, and how it went. Not locked: the host is."""
+
+    __slots__ = (
+        "bury", "config", "dead", "held", "is_free", "limit", "live", "peak", "queue", "refused", "returned", "waited",
+    )
+
+    def __init__(self, config: Bulkhead | None) -> None:
+        self.live: set[ref[Any]] = set()
+        """Weak references to the admissions that hold a permit: these *are* the permits."""
+        self.dead: list[ref[Any]] = []
+        """Permits whose owner died without a word."""
+        self.bury = self.dead.append
+        self.queue = Queue()
+        self.returned = self.refused = self.peak = 0
+        self.waited = self.held = 0.0
+        self.configure(config)
+
+    def configure(self, config: Bulkhead | None) -> None:
+        """A lowered limit drains: it cancels nothing."""
+        self.config = config or Bulkhead()
+        self.is_free = self.config.max_concurrent is None
+        """No limit: it only measures."""
+        self.limit: int = _NO_LIMIT if self.config.max_concurrent is None else self.config.max_concurrent
+
+    def take(self, owner: object) -> ref[Any]:
+        """A permit for `owner`, who was let in."""
+        permit = ref(owner, self.bury)
+        self.live.add(permit)
+        if len(self.live) > self.peak:
+            self.peak = len(self.live)
+        return permit
+
+    def line_up(self, ticket: Ticket | None, now: float) -> Ticket | bool:
+        """True: there is a permit for the caller. False: refused, the queue is full. A ticket: wait for it.
+
+        `ticket` is the one the caller waited for so far.
+        """
+        queue = self.queue
+        if ticket is not None:
+            if queue.claim(ticket):
+                return True
+            queue.rejoin(ticket)
+            if ticket.turn is Turn.WAITING:
+                return ticket
+        if len(self.live) + len(queue.granted) < self.limit and not queue.waiting:
+            return True
+        if self.config.max_wait == 0 or len(queue) >= self.config.max_queue:
+            self.refused += 1
+            return False
+        return queue.join(now)
+
+    def leave(self, ticket: Ticket, now: float) -> None:
+        """The ticket is done with, served or not."""
+        self.queue.leave(ticket)
+        self.waited += now - ticket.joined_at
+
+    def grant(self, now: float) -> list[Ticket]:
+        """Who may go now: to be woken without the lock."""
+        return self.queue.grant(self.limit - len(self.live), now)
