@@ -21,6 +21,7 @@ from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, run_sync
+from seawall.scope import earliest
 from urllib3 import HTTPResponse
 from urllib3.util import Timeout
 
@@ -35,69 +36,58 @@ if TYPE_CHECKING:
 
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 
-_BODILESS: Final = frozenset({204, 304})
-
 
 class _Port(Threads):
-    """The runtime of one call: it keeps the arguments of `send`."""
+    """The runtime of one adapter. A call carries the arguments of its `send`."""
 
-    __slots__ = ("_adapter", "_arguments", "_connect", "_read", "_timeout", "_total")
+    __slots__ = ("_adapter",)
 
     admission = Body
 
-    def __init__(self, adapter: BaseAdapter, timeout: Any, arguments: dict[str, Any]) -> None:
-        self._adapter = adapter
-        self._arguments = arguments
-        self._timeout = timeout
-        self._total: float | None = None
-        if isinstance(timeout, tuple):
-            self._connect, self._read = timeout
-        elif isinstance(timeout, Timeout):
-            self._connect, self._read, self._total = timeout.connect_timeout, timeout.read_timeout, timeout.total
-        else:
-            self._connect = self._read = timeout
+    def __init__(self, adapter: BaseAdapter) -> None:
+        self._adapter: Any = adapter
 
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
         if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
             rewind_body(request)
-        limits = call.limits = call.policy.limits(self._connect, self._read)
-        timeout = self._timeout if limits.passive and call.deadline is None else self._clamped(call, admission)
+        stream, given, verify, cert, proxies = call.sending
+        connect, read, _ = _client_limits(given)
+        limits = call.limits = call.policy.limits(connect, read)
+        timeout = given if limits.passive and call.deadline is None else self._clamped(call, admission, given)
         try:
-            response = self._adapter.send(request, timeout=timeout, **self._arguments)
+            response = self._adapter.send(
+                request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
+            )
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
         admission.headers_at = call.state.clock.monotonic()
         admission.status = response.status_code
         raw = response.raw
-        if timeout is not self._timeout:
-            self._loosen(call, raw)
-        if (
-            request.method == "HEAD"
-            or response.status_code in _BODILESS
-            or response.headers.get("content-length") == "0"
-            or response._content is not False
-            or not follow(raw, admission)  # type: ignore[arg-type]
-        ):
+        if timeout is not given:
+            self._loosen(call, raw, read)
+        # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
+        if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
         attach(response, call)
         return response
 
-    def _clamped(self, call: Call, admission: Admission) -> Timeout:
+    def _clamped(self, call: Call, admission: Admission, given: Any) -> Timeout:
         """urllib3's timeout for one attempt: its `total` runs through connect and read, to the headers."""
+        connect, read, total = _client_limits(given)
         limits, now = call.limits, call.state.clock.monotonic()
         return Timeout(
-            total=_least(self._total, limits.left_to_headers(admission.started, now, call.deadline, None)),
-            connect=_least(self._connect, limits.left_to_connect(admission.started, now, call.deadline)),
-            read=limits.left_to_headers(admission.started, now, call.deadline, self._read),
+            total=earliest(total, limits.left_to_headers(admission.started, now, call.deadline, None)),
+            connect=earliest(connect, limits.left_to_connect(admission.started, now, call.deadline)),
+            read=limits.left_to_headers(admission.started, now, call.deadline, read),
         )
 
-    def _loosen(self, call: Call, raw: Any) -> None:
+    def _loosen(self, call: Call, raw: Any, read: float | None) -> None:
         """After the headers another clock runs; where the socket can be reached, it is told."""
         sock = getattr(getattr(raw, "connection", None), "sock", None)
         if sock is not None:
             left = call.limits.left_to_read(call.state.clock.monotonic(), call.deadline)
-            sock.settimeout(_least(self._read, left))
+            sock.settimeout(earliest(read, left))
 
     async def peek(self, response: Any, admission: Any) -> bytes | None:
         if response._content is not False:
@@ -156,6 +146,7 @@ class ResilientAdapter(BaseAdapter):
         self.inner = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
+        self._port = _Port(self.inner)
         self._watch = Watch()
         self._watch.below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
 
@@ -169,18 +160,18 @@ class ResilientAdapter(BaseAdapter):
         proxies: Any = None,
     ) -> Response:
         """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours (all RequestException)."""
-        arguments = {"stream": stream, "verify": verify, "cert": cert, "proxies": proxies}
         url: Any = request.url
         parts = urlsplit(url)
         route = self.resilience.routes.get(parts[:2]) or self._find(parts)
         call = None if route is None else self.resilience.call(route, request)
         if call is None:
-            return self.inner.send(request, timeout=timeout, **arguments)
+            return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+        call.sending = (stream, timeout, verify, cert, proxies)
         if self._watch.suspicious:
             self._watch.above(request.headers, self.resilience)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, _Port(self.inner, timeout, arguments)))
+        result = run_sync(run(call, self._port))
         if call.answer is None and type(result) in _ENDED:
             return self._end(call, result)
         result.connection = self  # digest auth sends its second leg through it
@@ -229,7 +220,16 @@ class ResilientAdapter(BaseAdapter):
 _ENDED = frozenset({Rejection, Failed})
 
 
-def _least(a: float | None, b: float | None) -> float | None:
-    if a is None:
-        return b
-    return a if b is None or a <= b else b
+def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:
+    """Connect, read and total of what requests was given as `timeout`."""
+    if timeout is None or isinstance(timeout, float | int):
+        return timeout, timeout, None
+    if isinstance(timeout, Timeout):
+        return _seconds(timeout.connect_timeout), _seconds(timeout.read_timeout), _seconds(timeout.total)
+    connect, read = timeout
+    return connect, read, None
+
+
+def _seconds(value: Any) -> float | None:
+    """urllib3 has a marker for "the socket's default"."""
+    return value if isinstance(value, float | int) else None

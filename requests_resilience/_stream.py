@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from requests_resilience._errors import LEAVES, outcome
 from seawall import classification
@@ -21,15 +21,18 @@ from urllib3 import HTTPResponse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_BODY = "_seawall_body"
+    from seawall.outcome import Outcome
+
+_BODY: Final = "_seawall_body"
+_PLAIN: Final = "_seawall_plain"
 
 
 class Body(Admission):
     """The attempt, and how far its body was read."""
 
-    reading = False
     ahead: tuple[bytes, bool] | None = None
     """What was read before anybody asked for it, and whether that was all."""
+    reading = False
     ended = False
     """The connection went back while a read was under way: whether that was the end or an error shows when it returns."""
 
@@ -40,99 +43,100 @@ class Body(Admission):
         else:
             self.finish()
 
-    def watched(self, read: Callable[[], Any]) -> Any:
-        """One read, its error judged, its end noticed."""
-        if self.reading:  # urllib3's reads call each other
-            return read()
-        self.reading = True
-        try:
-            piece = read()
-        except StopIteration:
-            self.finish()
-            raise
-        except Exception as error:
-            raise self._failed(error) from error
-        except BaseException:
-            self.abandon()
-            raise
-        finally:
-            self.reading = False
-        if self.ended:
+    def read_one(self, raw: Any, piece: Any) -> None:
+        """A read came back whole."""
+        self.reading = False
+        if self.ended or not piece or raw.closed:  # a mock's body gives back no connection at its end
             self.finish()
         elif self.call.deadline is not None and self.call.state.clock.monotonic() >= self.call.deadline:
-            raise self._failed(TimeoutError("between two pieces of the body"))
-        return piece
+            late = TimeoutError("between two pieces of the body")
+            raise self.failed(late, classification.of_error(late, ErrorKind.TIMEOUT))
 
-    def _failed(self, error: Exception) -> Exception:
-        late = isinstance(error, TimeoutError)
-        what = classification.of_error(error, ErrorKind.TIMEOUT) if late else outcome(error)
+    def broke_off(self, error: BaseException) -> BaseException:
+        """A read raised: settle, and give the exception to raise."""
+        self.reading = False
+        if isinstance(error, Exception):
+            return self.failed(error, outcome(error))
+        self.abandon()
+        return error
+
+    def failed(self, error: Exception, what: Outcome) -> Exception:
         rejection = body_failed(self.call, self, what)
         return error if rejection is None else dress(self.call, rejection, LEAVES)
 
 
 def follow(raw: Any, body: Body) -> bool:
     """Tie `body` to the end of `raw`. False: not possible, its class is fixed in C."""
+    kind: Any = type(raw)
     try:
-        raw.__class__ = _watching(_plain(type(raw)))
+        raw.__class__ = _watching(getattr(kind, _PLAIN, kind))  # a mock may hand out one response twice
         setattr(raw, _BODY, body)
     except (TypeError, AttributeError):
         return False
     return True
 
 
-def _plain(kind: type[Any]) -> type[Any]:
-    """The class without ours, should a mock hand out one response twice."""
-    return getattr(kind, "_seawall_plain", kind)
-
-
 @cache
-def _watching(kind: type[Any]) -> type[Any]:
+def _watching(kind: Any) -> Any:
     """`kind`, watched. One class per class of response, and there are few."""
+    finalise = getattr(kind, "__del__", None)
 
-    class Watched(kind):  # type: ignore[misc]
-        _seawall_plain = kind
+    def release_conn(self: Any) -> None:
+        kind.release_conn(self)
+        body = self.__dict__.get(_BODY)
+        if body is not None:
+            body.over()
 
-        def read(self, *args: Any, **kwargs: Any) -> Any:
-            body = self.__dict__.get(_BODY)
-            read = super().read
-            return read(*args, **kwargs) if body is None else body.watched(lambda: read(*args, **kwargs))
+    def close(self: Any) -> None:
+        kind.close(self)
+        body = self.__dict__.get(_BODY)
+        if body is not None:
+            body.over()
 
-        def read1(self, *args: Any, **kwargs: Any) -> Any:
-            body = self.__dict__.get(_BODY)
-            read = super().read1
-            return read(*args, **kwargs) if body is None else body.watched(lambda: read(*args, **kwargs))
+    def read_chunked(self: Any, *args: Any, **kwargs: Any) -> Iterator[bytes]:
+        pieces = kind.read_chunked(self, *args, **kwargs)
+        following = _watched(lambda _: next(pieces, None))
+        while (piece := following(self)) is not None:
+            yield piece
 
-        def read_chunked(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
-            body = self.__dict__.get(_BODY)
-            pieces = super().read_chunked(*args, **kwargs)
-            while True:
-                try:
-                    piece = next(pieces) if body is None else body.watched(lambda: next(pieces))
-                except StopIteration:
-                    return
-                yield piece
+    def __del__(self: Any) -> None:  # noqa: N807 - becomes the method
+        # A finaliser may run while this thread holds our lock: the attempt dies silently, and its permit with it.
+        self.__dict__.pop(_BODY, None)
+        if finalise is not None:
+            finalise(self)
 
-        def release_conn(self) -> None:
-            super().release_conn()
-            body = self.__dict__.get(_BODY)
-            if body is not None:
-                body.over()
+    methods: dict[str, Any] = {
+        _PLAIN: kind,
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+        "release_conn": release_conn,
+        "close": close,
+        "read_chunked": read_chunked,
+        "__del__": __del__,
+    }
+    methods |= {name: _watched(getattr(kind, name)) for name in ("read", "read1") if hasattr(kind, name)}
+    return type(kind.__name__, (kind,), methods)
 
-        def close(self) -> None:
-            super().close()
-            body = self.__dict__.get(_BODY)
-            if body is not None:
-                body.over()
 
-        def __del__(self) -> None:
-            # A finaliser may run while this thread holds our lock: the attempt dies silently, and its permit with it.
-            self.__dict__.pop(_BODY, None)
-            finalise = getattr(super(), "__del__", None)
-            if finalise is not None:
-                finalise()
+def _watched(read: Callable[..., Any]) -> Callable[..., Any]:
+    """One read, its error judged, its end noticed. urllib3's reads call each other: the outermost counts."""
 
-    Watched.__name__, Watched.__qualname__, Watched.__module__ = kind.__name__, kind.__qualname__, kind.__module__
-    return Watched
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        body: Body | None = self.__dict__.get(_BODY)
+        if body is None or body.reading:
+            return read(self, *args, **kwargs)
+        body.reading = True
+        try:
+            piece = read(self, *args, **kwargs)
+        except BaseException as error:
+            raised = body.broke_off(error)
+            if raised is error:
+                raise
+            raise raised from error
+        body.read_one(self, piece)
+        return piece
+
+    return watched
 
 
 class _Again(io.RawIOBase):

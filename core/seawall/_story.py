@@ -108,6 +108,9 @@ class Call(Report):
     own_delays: int = 0
     """Steps of the own backoff since the last delay the server gave."""
     limits: Any = None
+    """The clocks with the client's own folded in (`Limits`)."""
+    sending: Any = None
+    """What the mount needs to send it."""
 
     def __init__(
         self, state: HostState, policy: Effective, request: Any, started: float, deadline: float | None
