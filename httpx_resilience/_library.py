@@ -56,11 +56,7 @@ class Library:
 
     def outcome(self, error: Exception) -> Outcome:
         """What an exception of the transport, or of a body, means."""
-        for kind, name in self._kinds:
-            if isinstance(error, kind):
-                break
-        else:
-            return classification.of_error(error, ErrorKind.FOREIGN)
+        name = next((name for kind, name in self._kinds if isinstance(error, kind)), ErrorKind.FOREIGN)
         if name is None:  # nothing was sent before there was a connection
             found = classification.of_cause(error) or ErrorKind.CONNECTION_REFUSED
             return classification.of_error(error, found, Sent.NO)

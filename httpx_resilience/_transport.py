@@ -7,7 +7,7 @@ can inherit from both without importing both. Type checkers see the base classes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Union
+from typing import TYPE_CHECKING, Any, Final, Self, Union
 
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._stream import ReadAhead
@@ -294,13 +294,13 @@ class ResilientTransport(_Mounted, _SyncBase):
         self._port = _SyncPort(self.inner, library, library.body)
         return self._port
 
-    def __enter__(self) -> ResilientTransport:
+    def __enter__(self) -> Self:
         self._entered = True
         if self.inner is not None:
             self.inner.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._entered = False
         if self.inner is not None:
             self.inner.__exit__(*error)
@@ -342,13 +342,13 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         self._port = _AsyncPort(self.inner, library, library.async_body)
         return self._port
 
-    async def __aenter__(self) -> AsyncResilientTransport:
+    async def __aenter__(self) -> Self:
         self._entered = True
         if self.inner is not None:
             await self.inner.__aenter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._entered = False
         if self.inner is not None:
             await self.inner.__aexit__(*error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from requests_resilience._mount import mount, unmount
 from requests_resilience._adapter import ResilientAdapter
+from requests_resilience._mount import mount, unmount
 from seawall import (
     AdaptiveBudget,
     AllProvidersFailed,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any, Final, Union
+from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.utils import rewind_body
+from urllib3 import HTTPResponse
+from urllib3.util import Timeout
+
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._stream import Body, follow, served_again
 from seawall._story import attach
@@ -22,13 +25,12 @@ from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, run_sync
 from seawall.scope import earliest
-from urllib3 import HTTPResponse
-from urllib3.util import Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from requests import PreparedRequest, Response
+
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.outcome import Outcome
@@ -47,7 +49,7 @@ class _Port(Threads):
     def __init__(self, adapter: BaseAdapter) -> None:
         self._adapter: Any = adapter
 
-    async def send(self, call: Call, admission: Admission) -> Any:
+    async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
         if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
             rewind_body(request)
@@ -159,7 +161,7 @@ class ResilientAdapter(BaseAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> Response:
-        """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours (all RequestException)."""
+        """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours."""
         url: Any = request.url
         parts = urlsplit(url)
         route = self.resilience.routes.get(parts[:2]) or self._find(parts)

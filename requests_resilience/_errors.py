@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from requests import exceptions as theirs
+from urllib3 import exceptions as below
+
 from seawall import classification, errors
 from seawall.outcome import ErrorKind, Outcome, Sent
-from urllib3 import exceptions as below
 
 
 class ResilienceError(errors.ResilienceError, theirs.RequestException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from requests import Session
+
 from requests_resilience._adapter import Given, ResilientAdapter
 from seawall.resilience import resolve
 

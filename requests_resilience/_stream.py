@@ -10,13 +10,14 @@ import io
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from urllib3 import HTTPResponse
+
 from requests_resilience._errors import LEAVES, outcome
 from seawall import classification
 from seawall.admission import Admission
 from seawall.errors import dress
 from seawall.flow import body_failed
 from seawall.outcome import ErrorKind
-from urllib3 import HTTPResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ class Body(Admission):
     """What was read before anybody asked for it, and whether that was all."""
     reading = False
     ended = False
-    """The connection went back while a read was under way: whether that was the end or an error shows when it returns."""
+    """The connection went back while a read was under way: its return shows whether that was the end or an error."""
 
     def over(self) -> None:
         """The connection was given back or closed."""
@@ -174,7 +175,7 @@ class _Again(io.RawIOBase):
 def served_again(raw: Any, head: bytes, *, complete: bool, error: Exception | None) -> HTTPResponse:
     """A response like `raw` that gives `head` first."""
     return HTTPResponse(
-        body=_Again(head, None if complete else raw, error),  # type: ignore[arg-type]
+        body=_Again(head, None if complete else raw, error),
         headers=raw.headers,
         status=raw.status,
         version=raw.version,

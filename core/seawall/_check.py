@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 
 class Unset:
@@ -12,10 +12,10 @@ class Unset:
 
     _one: Unset | None = None
 
-    def __new__(cls) -> Unset:
+    def __new__(cls) -> Self:
         if cls._one is None:
             cls._one = super().__new__(cls)
-        return cls._one
+        return cls._one  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         return "UNSET"

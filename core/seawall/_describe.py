@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from seawall._check import UNSET
 from seawall.policies.budget import RetryBudget
 from seawall.policy import Effective
 
@@ -69,7 +70,7 @@ def contradictions(full: Effective) -> list[str]:
     if breaker is not None:
         if isinstance(attempt, float) and breaker.half_open_timeout < attempt:
             found.append(
-                f"breaker half_open_timeout={breaker.half_open_timeout:g} s ends a probe before attempt={attempt:g} s does"
+                f"half_open_timeout={breaker.half_open_timeout:g} s ends a probe before attempt={attempt:g} s does"
             )
         if (
             breaker.slow_call_duration is not None
@@ -92,11 +93,8 @@ def contradictions(full: Effective) -> list[str]:
 def _part(name: str, part: Any) -> str:
     if part is None:
         return f"{name}: off"
-    words = {
-        "timeouts": "left to the client",
-    }
     values = [
-        f"{f.name}={words.get(name) if repr(v) == 'UNSET' else _value(v)}"
+        f"{f.name}={'left to the client' if v is UNSET else _value(v)}"
         for f in fields(part)
         for v in (getattr(part, f.name),)
     ]
@@ -128,7 +126,7 @@ def _outage(full: Effective) -> str:
     elif isinstance(full.budget, RetryBudget):
         spare = full.budget.start if full.budget.start > 0 else 0
         parts.append(
-            f"one attempt per call, and {spare:g} to {full.budget.cap:g} extra ones in all, {full.budget.refill_per_minute:g} "
+            f"one attempt per call, and {spare:g} to {full.budget.cap:g} extra in all, {full.budget.refill_per_minute:g} "
             "more a minute, per process"
         )
     else:
@@ -139,7 +137,7 @@ def _outage(full: Effective) -> str:
     if full.breaker is not None:
         longest_open = full.breaker.max_open_duration
         parts.append(
-            f"until the circuit opens; then {full.breaker.half_open_max_requests} probes every {longest_open:g} s or so"
+            f"until it opens; then {full.breaker.half_open_max_requests} probes every {longest_open:g} s or so"
         )
     return ", ".join(parts)
 

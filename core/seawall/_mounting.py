@@ -54,8 +54,8 @@ def _client_of(client: Any) -> Any:
             return candidate
         candidate = getattr(candidate, "_client", None)
     raise TypeError(
-        f"mount: {type(client).__name__} is no client of {', '.join(sorted(_mounts())) or 'a known library'}, nor an SDK "
-        "client with one inside: mount its HTTP client, or pass one that is mounted to the SDK (http_client=…)"
+        f"mount: {type(client).__name__} is no client of {', '.join(sorted(_mounts()))}, nor an SDK "
+        "client with one inside: mount its HTTP client, or give the SDK a mounted one (http_client=…)"
     )
 
 

@@ -22,7 +22,6 @@ Entry = tuple[int, str, float, float, float, "int | None", "ErrorKind | None", V
 class Report:
     """What happened to one call. Read-only; pickles; `str()` tells it in a few lines. Seconds throughout."""
 
-    host: str = ""
     ending: Ending | None = None
     """Why the call stopped; None while it runs."""
     reason: str = ""
@@ -32,10 +31,15 @@ class Report:
     """"exact": every socket operation ends by the deadline; "phase": each phase (connect, write, read) does."""
 
     def __init__(self, host: str, log: list[Entry], ending: Ending | None, facts: dict[str, Any]) -> None:
-        self.host = host
+        self._host = host
         self.ending = ending
         self._log = log
         self.__dict__.update(facts)
+
+    @property
+    def host(self) -> str:
+        """Whose policy it was: scheme://host:port, a group, or a provider name."""
+        return self._host
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -54,7 +58,7 @@ class Report:
     @property
     def budget_left(self) -> float:
         """Tokens of the host's retry budget."""
-        return self.__dict__.get("_budget_left", 0.0)
+        return float(self.__dict__.get("_budget_left", 0.0))
 
     @property
     def time_left(self) -> float | None:
@@ -75,7 +79,9 @@ class Report:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<Report {self.host}: {len(self.attempts)} attempts, {self.ending.value if self.ending else 'under way'}>"
+        return (
+            f"<Report {self.host}: {len(self.attempts)} attempts, {self.ending.value if self.ending else 'under way'}>"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {
@@ -93,7 +99,7 @@ class Call(Report):
 
     _log: list[Entry] = []  # noqa: RUF012 - shared and never changed: `note` gives a call its own
     answer: tuple[int, float, float, int] | None = None
-    """The good end: number, start and headers of the last attempt, and its status. A tuple is all that most calls add."""
+    """The good end: number, start and headers of the last attempt, and its status. Most calls add no more than that."""
     repeatable: Repeatable | None = None
     """What the mount says of sending it again; asked for when that comes up."""
     exempt: frozenset[str] = frozenset()
@@ -122,7 +128,7 @@ class Call(Report):
         self.deadline = deadline
 
     @property
-    def host(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def host(self) -> str:
         return self.state.name
 
     @property
@@ -212,6 +218,6 @@ def report(x: object) -> Report | None:
         extensions = getattr(current, "extensions", None)
         if isinstance(extensions, dict):
             pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        for name in ("report", "response", "http_response", "__cause__", "__context__"):
-            pending.append(getattr(current, name, None))
+        names = ("report", "response", "http_response", "__cause__", "__context__")
+        pending += [getattr(current, name, None) for name in names]
     return None

@@ -70,15 +70,16 @@ class PolicyBook:
     def _check_groups(self) -> None:
         firsts: dict[str, tuple[str, Effective]] = {}
         for text, policy in self.policies.items():
-            if not policy.group:
+            group = policy.group
+            if not group:
                 continue
             pattern = next((pattern for pattern in self._patterns if pattern.text == text), None)
             effective = self.for_provider(text) if pattern is None else self._of_pattern(pattern)
-            first, known = firsts.setdefault(policy.group, (text, effective))
+            first, known = firsts.setdefault(str(group), (text, effective))
             for part in STATE_PARTS:
                 if getattr(known, part) != getattr(effective, part):
                     raise ValueError(
-                        f"group {policy.group!r}: {first!r} and {text!r} have different {part}: a group has one state, "
+                        f"group {group!r}: {first!r} and {text!r} have different {part}: a group has one state, "
                         "give both the same"
                     )
 
@@ -96,7 +97,7 @@ def _checked(text: object, policy: object) -> Pattern | None:
         for part in STATE_PARTS:
             if getattr(policy, part) is not UNSET:
                 raise ValueError(
-                    f"pattern {text!r}: {part} belongs to the state of the whole host: set it on a pattern without method "
-                    "and path, or give this one a group of its own"
+                    f"pattern {text!r}: {part} belongs to the state of the whole host: set it on a pattern without "
+                    "method and path, or give this one a group of its own"
                 )
     return pattern

@@ -126,8 +126,8 @@ class _AsyncExecution(_Execution, Loops):
 
 def of_operation(error: Exception) -> Outcome:
     """What an operation's exception means for its provider."""
-    for kind, name in _OURS.items():
-        if isinstance(error, kind):
+    for ours, name in _OURS.items():
+        if isinstance(error, ours):
             return classification.of_error(error, name)
     story = report(error)
     if story is not None and story.attempts:

@@ -71,6 +71,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
     number = 1
     last: _Last | None = None
     failure: Exception | None
+    refused: Rejection | Ticket | float | None
     while True:
         admission = runtime.admission(call, number, now)
         try:
@@ -78,7 +79,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
             if refused is not None:
                 refused = await _enter(call, admission, refused, runtime)
                 if refused is not None:
-                    return await _refused(call, refused, last, runtime)
+                    return _refused(call, refused, last)
             if last is not None:
                 admission.paid, call.paid = call.paid, False
             response = await runtime.send(call, admission)
@@ -119,7 +120,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
             last = _Last(outcome, response, failure)
             refused = state.refuses(call, now)
             if refused is not None:
-                return await _refused(call, refused, last, runtime)
+                return _refused(call, refused, last)
             began = now
             await _sleep(call, delay, runtime)
         except BaseException:
@@ -296,7 +297,9 @@ def _clock_rang(call: Call, outcome: Outcome) -> Rejection:
     return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=limit, cause=outcome.error)
 
 
-async def _enter(call: Call, admission: Admission, refused: Any, runtime: Runtime) -> Rejection | None:
+async def _enter(
+    call: Call, admission: Admission, refused: Rejection | Ticket | float | None, runtime: Runtime
+) -> Rejection | None:
     """Wait for the gate and the bulkhead, as long as both and the deadline allow. None: `admission` is let in."""
     state, clock = call.state, call.state.clock
     began = clock.monotonic()
@@ -395,7 +398,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     return _give_up(call, last, raises=raises)
 
 
-async def _refused(call: Call, rejection: Rejection, last: _Last | None, runtime: Runtime) -> Any:
+def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
     """We refuse the attempt that was to follow: the previous end is the caller's, if it is still at hand."""
     if call.paid:
         call.paid = False

@@ -248,7 +248,7 @@ class HostState:
         """Refuse everybody from now on, and send the waiters away."""
         sleepers: list[Ticket] = []
 
-        def shut(now: float) -> None:
+        def shut(_now: float) -> None:
             self._is_closed = True
             sleepers.extend(self._sleepers)
 

@@ -60,9 +60,8 @@ class Watch:
         """`retries` extra attempts are made by the transport underneath."""
         if isinstance(retries, int) and retries > 0:
             self._warn(
-                f"seawall: the transport underneath retries {retries} times itself, and with the attempts of the policy "
-                f"(up to {_attempts(resilience)}) they multiply: up to {_attempts(resilience) * (1 + retries)} a call. Set "
-                "its retries to 0"
+                f"seawall: the transport underneath retries {retries} times itself, and attempts multiply: up to "
+                f"{_attempts(resilience) * (1 + retries)} a call with this policy. Set its retries to 0"
             )
 
     def above(self, headers: Headers, resilience: Resilience) -> None:
@@ -73,8 +72,8 @@ class Watch:
             count = count.decode("ascii", "replace")
         if isinstance(count, str) and count.isascii() and count.isdigit() and int(count[:4]) > 0:
             self._warn(
-                f"seawall: the SDK above retries too; with the attempts of the policy (up to {_attempts(resilience)}) they "
-                "multiply. Give the SDK client max_retries=0, or use seawall.mount(sdk_client), which does"
+                "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
+                f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client), which does"
             )
             self.suspicious = False
 
@@ -97,12 +96,12 @@ def warn_of_longer_clocks(resilience: Resilience, connect: float | None, read: f
         clocks = policy.timeouts
         if not clocks:
             continue
-        for name, own in (("connect", connect), ("attempt", read), ("idle", read)):
+        for name, kind, own in (("connect", "connect", connect), ("attempt", "read", read), ("idle", "read", read)):
             ours = getattr(clocks, name)
             if isinstance(ours, float) and own is not None and own < ours:
                 warnings.warn(
-                    f"seawall: {pattern!r} sets {name}={ours:g} s, but the client's own {'connect' if name == 'connect' else 'read'} "
-                    f"timeout of {own:g} s is shorter and holds: give the client a longer one (timeout=…), or None",
+                    f"seawall: {pattern!r} sets {name}={ours:g} s, but the client's own {kind} timeout of {own:g} s is "
+                    "shorter and holds: give the client a longer one (timeout=…), or None",
                     RuntimeWarning,
                     stacklevel=3,
                 )

@@ -139,6 +139,7 @@ class Effective:
     """A policy with nothing left out: what a call works with."""
 
     __slots__ = (
+        "_limits",
         "adds_key",
         "breaker",
         "budget",
@@ -147,7 +148,6 @@ class Effective:
         "group",
         "is_off",
         "is_plain",
-        "_limits",
         "policy",
         "rejections",
         "retry",
@@ -237,8 +237,8 @@ def override(**parts: Unpack[_Parts]) -> Override:
     for name in STATE_PARTS:
         if getattr(policy, name):
             raise ValueError(
-                f"override: {name} belongs to the host, shared by all its calls: configure it on the Resilience; here it "
-                f"can only be switched off with {name}=None"
+                f"override: {name} belongs to the host, shared by all its calls: configure it on the Resilience; here "
+                f"it can only be switched off with {name}=None"
             )
     if policy.group:
         raise ValueError("override: group chooses the state of a host: configure it on the Resilience")

@@ -1,4 +1,4 @@
-"""Resilience: what users hold. Policies by pattern, the registry of hosts, subscribers; it delegates and decides nothing.
+"""Resilience: what users hold. Policies by pattern, the registry of hosts, subscribers; it delegates, decides nothing.
 
 One object serves any number of clients of all libraries, threads and event loops.
 """
@@ -422,7 +422,7 @@ _default: Resilience | None = None
 
 
 def default() -> Resilience:
-    """The Resilience of this process: what clients mounted without one share, so that short-lived ones learn together."""
+    """The Resilience of this process: what clients mounted without one share: short-lived ones learn together."""
     global _default
     if _default is None:
         _default = Resilience(name="default")

@@ -45,7 +45,7 @@ class Runtime(Protocol):
         ...
 
     async def send(self, call: Call, admission: Admission) -> Any:
-        """Send the request; return the library's response, its body owned by `admission`, or raise what the library raises."""
+        """Send the request. Returns the library's response, its body owned by `admission`; raises as the library does."""
         ...
 
     async def peek(self, response: Any, admission: Admission) -> bytes | None:

@@ -89,7 +89,6 @@ class Breaker:
         length = min(self.open_duration * self.open_multiplier ** min(growth, 500), self.max_open_duration)
         return length * (1 + self.open_jitter * (2 * u - 1))
 
-
     def weigh(self, result: Result, *, timeout: bool, status_5xx: bool, status_429: bool) -> Result:
         """What a failure of such a kind counts for, by the `count_…` fields."""
         if result is not Result.FAILURE:
@@ -122,7 +121,7 @@ class Closed:
     """Everything passes; failures are counted."""
 
     __slots__ = ("entered", "growth", "run", "run_began", "slow_in_flight")
-    name = "closed"
+    name: Final = "closed"
 
     def __init__(self, now: float, growth: int = 0) -> None:
         self.entered = now
@@ -138,7 +137,7 @@ class Open:
     """Nothing passes until `until`."""
 
     __slots__ = ("entered", "growth", "until")
-    name = "open"
+    name: Final = "open"
 
     def __init__(self, now: float, growth: int, until: float) -> None:
         self.entered = now
@@ -150,7 +149,7 @@ class HalfOpen:
     """A few probes pass; the first failure reopens, enough successes close."""
 
     __slots__ = ("entered", "growth", "probes", "successes")
-    name = "half_open"
+    name: Final = "half_open"
 
     def __init__(self, now: float, growth: int) -> None:
         self.entered = now
@@ -164,7 +163,7 @@ class Isolated:
     """Held open by hand."""
 
     __slots__ = ("entered", "growth")
-    name = "isolated"
+    name: Final = "isolated"
 
     def __init__(self, now: float) -> None:
         self.entered = now
@@ -299,7 +298,7 @@ class BreakerState:
                 self._enter(Trigger.PROBE_FAILED, now, u, not_before)
 
     def throttled(self, permit: object, phase: Phase, now: float, u: float, not_before: float) -> None:
-        """A 429 that is no failure: a probe reopens for the server's own delay, without growth, else gives its slot back."""
+        """A 429 that is no failure: a probe reopens for the server's delay, without growth, or gives its slot back."""
         if phase is self.phase and type(phase) is HalfOpen and phase.probes.pop(permit, None) is not None:
             if not_before > now:
                 self._enter(Trigger.PROBE_THROTTLED, now, u, not_before)

@@ -163,7 +163,18 @@ class BulkheadState:
     """Permits of one host: who holds one, who waits, and how it went. Not locked: the host is."""
 
     __slots__ = (
-        "bury", "config", "dead", "held", "is_free", "limit", "live", "peak", "queue", "refused", "returned", "waited",
+        "bury",
+        "config",
+        "dead",
+        "held",
+        "is_free",
+        "limit",
+        "live",
+        "peak",
+        "queue",
+        "refused",
+        "returned",
+        "waited",
     )
 
     def __init__(self, config: Bulkhead | None) -> None:

@@ -47,7 +47,7 @@ class Retry:
     idempotency_header: str = "Idempotency-Key"
     """A request that carries it is safe to repeat, whatever its method."""
     idempotency_key: KeySource = None
-    """"auto" or a function of the request: a key put on each unsafe request that has none, the same on all its attempts."""
+    """"auto" or a function of the request: a key for each unsafe request without one, the same on all its attempts."""
     max_retry_after: float = 30.0
     """Longest delay (seconds) asked by the server that is waited for; over it the answer is returned at once."""
     share_retry_after: bool = True
@@ -161,9 +161,11 @@ def _retry_on(given: object) -> RetryOn:
         raise TypeError(f"Retry: retry_on={given!r}: give a set of ErrorKind, status or exception class")
     members: set[ErrorKind | int | type[BaseException]] = set()
     for member in given:  # pyright: ignore[reportUnknownVariableType]
-        if isinstance(member, ErrorKind) or (isinstance(member, type) and issubclass(member, BaseException)):
-            members.add(member)
-        elif isinstance(member, int) and not isinstance(member, bool) and 100 <= member <= 599:
+        if (
+            isinstance(member, ErrorKind)
+            or (isinstance(member, type) and issubclass(member, BaseException))
+            or (isinstance(member, int) and not isinstance(member, bool) and 100 <= member <= 599)
+        ):
             members.add(member)
         else:
             raise ValueError(

@@ -31,7 +31,7 @@ class Timeouts:
     connect: Clock | Unset = UNSET
     """To a usable connection. Filled in with 5 if the client has no connect timeout."""
     attempt: Clock | Unset = UNSET
-    """One attempt, from sending to the headers. Filled in with 90 or the client's read timeout, if that is longer."""
+    """One attempt, from sending to the headers. Filled in with 90, or the client's read timeout if that is longer."""
     total: Clock | Unset = UNSET
     """The whole call to the last byte: waits, attempts, backoff. Not filled in."""
     idle: Clock | Unset = UNSET
@@ -46,7 +46,7 @@ class Timeouts:
 
     @classmethod
     def from_request(cls, request: float | timedelta) -> Timeouts:
-        """The clocks derived from one request timeout (seconds, more than 5): attempt = request − 5, total = request + 30."""
+        """The clocks derived from one request timeout (more than 5 s): attempt = request − 5, total = request + 30."""
         seconds = request.total_seconds() if isinstance(request, timedelta) else request
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 5 < seconds < 1e9:
             raise ValueError(f"Timeouts.from_request({request!r}): give more than 5 seconds, the attempt gets 5 less")
@@ -71,7 +71,7 @@ class Timeouts:
 
 
 class Limits:
-    """The clocks of one call, with the client's own folded in. None: unlimited. Made once per policy and client limits."""
+    """The clocks of one call, with the client's own folded in. None: unlimited. One per policy and client limits."""
 
     __slots__ = ("attempt", "attempt_is_ours", "connect", "connect_is_ours", "idle", "idle_is_ours", "passive", "total")
 

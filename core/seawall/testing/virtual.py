@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from seawall.admission import Admission
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class VirtualClock:
-    """A clock at `now` until `advance`; chance from a seed, or constant with `u=`. `Resilience(clock=VirtualClock())`."""
+    """Stands at `now` until `advance`; chance from a seed, or constant with `u=`: `Resilience(clock=VirtualClock())`."""
 
     def __init__(self, now: float = 1000.0, *, seed: int = 0, u: float | None = None) -> None:
         self.now = now
@@ -143,5 +144,5 @@ def simulate(clock: VirtualClock, *tasks: Coroutine[Any, Any, Any]) -> list[Any]
         order += 1
         heapq.heappush(timers, (clock.now + wanted.seconds, order, index, mine))
         if wanted.ticket is not None:
-            wanted.ticket.on_wake(lambda index=index, mine=mine: ready.append((index, mine)))
+            wanted.ticket.on_wake(partial(ready.append, (index, mine)))
     return results
