@@ -17,7 +17,7 @@ class AsyncBody(AsyncBodyLogic, httpx.AsyncByteStream):
     pass
 
 
-class ResilienceError(errors.ResilienceError, httpx.TransportError):
+class ResilienceError(errors.ResilienceError, httpx.TransportError):  # pyright: ignore[reportIncompatibleMethodOverride]
     pass
 
 
@@ -41,7 +41,7 @@ class RateLimited(errors.RateLimited, ResilienceError):
     pass
 
 
-class DeadlineExceeded(errors.DeadlineExceeded, ResilienceError, httpx.TimeoutException):
+class DeadlineExceeded(errors.DeadlineExceeded, ResilienceError, httpx.TimeoutException):  # pyright: ignore[reportIncompatibleMethodOverride]
     pass
 
 

@@ -17,7 +17,7 @@ class AsyncBody(AsyncBodyLogic, httpx2.AsyncByteStream):
     pass
 
 
-class ResilienceError(errors.ResilienceError, httpx2.TransportError):
+class ResilienceError(errors.ResilienceError, httpx2.TransportError):  # pyright: ignore[reportIncompatibleMethodOverride]
     pass
 
 
@@ -41,7 +41,7 @@ class RateLimited(errors.RateLimited, ResilienceError):
     pass
 
 
-class DeadlineExceeded(errors.DeadlineExceeded, ResilienceError, httpx2.TimeoutException):
+class DeadlineExceeded(errors.DeadlineExceeded, ResilienceError, httpx2.TimeoutException):  # pyright: ignore[reportIncompatibleMethodOverride]
     pass
 
 

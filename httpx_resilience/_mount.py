@@ -44,7 +44,7 @@ def unmount(client: C) -> C:
     return client
 
 
-def _parts(client: object) -> tuple[type[Any], dict[Any, Any]]:
+def _parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
     library = library_of(client)
     if isinstance(client, library.client):
         return ResilientTransport, client._mounts

@@ -162,8 +162,7 @@ class ResilientAdapter(BaseAdapter):
         proxies: Any = None,
     ) -> Response:
         """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours."""
-        url: Any = request.url
-        parts = urlsplit(url)
+        parts = urlsplit(request.url or "")
         route = self.resilience.routes.get(parts[:2]) or self._find(parts)
         call = None if route is None else self.resilience.call(route, request)
         if call is None:

@@ -68,7 +68,7 @@ class Body(Admission):
 
 def follow(raw: Any, body: Body) -> bool:
     """Tie `body` to the end of `raw`. False: not possible, its class is fixed in C."""
-    kind: Any = type(raw)
+    kind = raw.__class__
     try:
         raw.__class__ = _watching(getattr(kind, _PLAIN, kind))  # a mock may hand out one response twice
         setattr(raw, _BODY, body)
@@ -80,7 +80,7 @@ def follow(raw: Any, body: Body) -> bool:
 @cache
 def _watching(kind: Any) -> Any:
     """`kind`, watched. One class per class of response, and there are few."""
-    finalise = getattr(kind, "__del__", None)
+    finalise: Any = getattr(kind, "__del__", None)
 
     def release_conn(self: Any) -> None:
         kind.release_conn(self)
@@ -96,7 +96,11 @@ def _watching(kind: Any) -> Any:
 
     def read_chunked(self: Any, *args: Any, **kwargs: Any) -> Iterator[bytes]:
         pieces = kind.read_chunked(self, *args, **kwargs)
-        following = _watched(lambda _: next(pieces, None))
+
+        def following_piece(_: Any) -> bytes | None:
+            return next(pieces, None)
+
+        following = _watched(following_piece)
         while (piece := following(self)) is not None:
             yield piece
 

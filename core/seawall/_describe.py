@@ -124,10 +124,10 @@ def _outage(full: Effective) -> str:
     elif full.budget is None:
         parts.append(f"{1 + extra} attempts per call (no budget)")
     elif isinstance(full.budget, RetryBudget):
-        spare = full.budget.start if full.budget.start > 0 else 0
+        budget = full.budget
         parts.append(
-            f"one attempt per call, and {spare:g} to {full.budget.cap:g} extra in all, {full.budget.refill_per_minute:g} "
-            "more a minute, per process"
+            f"one attempt per call, and {budget.start:g} to {budget.cap:g} extra ones in all, "
+            f"{budget.refill_per_minute:g} more a minute, per process"
         )
     else:
         parts.append(

@@ -71,6 +71,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
     number = 1
     last: _Last | None = None
     failure: Exception | None
+    response: Any
     refused: Rejection | Ticket | float | None
     while True:
         admission = runtime.admission(call, number, now)
@@ -104,7 +105,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 return response
             outcome, failure = _judge_response(call, admission, response), None
         try:
-            if outcome.kind is ErrorKind.TOO_MANY_REQUESTS and "json" in text(response, "content-type").lower():
+            if outcome.status == 429 and "json" in text(response, "content-type").lower():
                 body = await runtime.peek(response, admission)
                 if body is not None and is_quota(body):
                     outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO

@@ -73,7 +73,7 @@ class Watch:
         if isinstance(count, str) and count.isascii() and count.isdigit() and int(count[:4]) > 0:
             self._warn(
                 "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
-                f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client), which does"
+                f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)"
             )
             self.suspicious = False
 

@@ -45,7 +45,7 @@ class Runtime(Protocol):
         ...
 
     async def send(self, call: Call, admission: Admission) -> Any:
-        """Send the request. Returns the library's response, its body owned by `admission`; raises as the library does."""
+        """Send the request: the library's response, its body owned by `admission`. Raises what the library raises."""
         ...
 
     async def peek(self, response: Any, admission: Admission) -> bytes | None:

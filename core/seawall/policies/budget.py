@@ -95,6 +95,7 @@ class BudgetState(Protocol):
 
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
+        ...
 
     def give_back(self) -> None:
         """The paid attempt never left."""
@@ -104,6 +105,7 @@ class BudgetState(Protocol):
 
     def balance(self, now: float) -> float:
         """Tokens at hand."""
+        ...
 
 
 class Bucket:

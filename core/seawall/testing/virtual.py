@@ -13,7 +13,7 @@ from seawall.drivers.clock import replaced
 from seawall.policies.retry import Repeatable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from seawall._story import Call
     from seawall.outcome import Outcome
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class VirtualClock:
-    """Stands at `now` until `advance`; chance from a seed, or constant with `u=`: `Resilience(clock=VirtualClock())`."""
+    """Stands at `now` until `advance`; chance from a seed, or the constant `u`: `Resilience(clock=VirtualClock())`."""
 
     def __init__(self, now: float = 1000.0, *, seed: int = 0, u: float | None = None) -> None:
         self.now = now
@@ -44,7 +44,7 @@ class VirtualClock:
         self.now += seconds
 
     @contextmanager
-    def as_process_clock(self) -> Iterator[None]:
+    def as_process_clock(self) -> Generator[None]:
         """Inside, `seawall.deadline()` counts on this clock."""
         token = replaced.set(self)
         try:
@@ -62,7 +62,7 @@ class _Pause:
         self.ticket = ticket
         self.seconds = seconds
 
-    def __await__(self) -> Generator[_Pause, None, None]:
+    def __await__(self) -> Generator[_Pause]:
         yield self
 
 
