@@ -51,7 +51,7 @@ class Library:
         self.async_transport: Any = module.AsyncHTTPTransport
         self.client: Any = module.Client
         self.async_client: Any = module.AsyncClient
-        self._byte_stream: Any = module.ByteStream
+        self.byte_stream: Any = module.ByteStream
         self._kinds = [(getattr(module, name), kind) for name, kind in _KINDS]
 
     def outcome(self, error: Exception) -> Outcome:
@@ -72,7 +72,7 @@ class Library:
 
         An allow-list: a file read twice is silently empty the second time, a generator is used up.
         """
-        if isinstance(stream, self._byte_stream):
+        if isinstance(stream, self.byte_stream):
             return True
         fields = getattr(stream, "fields", None)  # multipart
         return isinstance(fields, list) and all(_is_replayable_part(part) for part in fields)  # pyright: ignore[reportUnknownVariableType]

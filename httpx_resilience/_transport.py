@@ -22,6 +22,7 @@ from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, run_sync
+from seawall.scope import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -207,6 +208,15 @@ class _AsyncPort(_Port, Loops):
         await stream.aclose()
 
 
+def pass_on(call: Call) -> None:
+    """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
+    request = call.request
+    given = request.extensions.get("resilience")
+    if isinstance(given, Carrier):
+        given = given.override
+    request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, given)}
+
+
 class _Mounted:
     """What the transports of both worlds share."""
 
@@ -236,23 +246,28 @@ class _Mounted:
             return None
         return self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
 
-    def _end(self, call: Call, result: Rejection | Failed, library: Library) -> Any:
-        """Raise what the call ended in, or answer for it."""
+    def _end(self, call: Call, result: Any, library: Library) -> Any:
+        """Hand over an error answer, raise what the call ended in, or answer for it."""
         self._watch.suspicious = True
         if isinstance(result, Failed):
             raise blame(call, result.error)
+        if not isinstance(result, Rejection):
+            return result
         error = dress(call, result, library.leaves)
         if call.policy.rejections == "respond":
             headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-            return library.response(
-                503, headers=headers, content=answer_body(error), request=call.request, extensions={"resilience": call}
-            )
+            stream = library.byte_stream(answer_body(error))
+            extensions = {"resilience": call}
+            return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
         raise error from result.cause
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.inner, self.resilience)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} around {self.inner!r}>"
@@ -281,8 +296,10 @@ class ResilientTransport(_Mounted, _SyncBase):
         if self._watch.suspicious:
             self._watch.above(request.headers, self.resilience)
         result = run_sync(run(call, port))
-        if call.answer is None and type(result) in _ENDED:
-            return self._end(call, result, port.library)
+        if call.answer is None:
+            result = self._end(call, result, port.library)
+        if call.deadline is not None and 300 < result.status_code < 309:
+            pass_on(call)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -329,8 +346,10 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         if self._watch.suspicious:
             self._watch.above(request.headers, self.resilience)
         result = await run(call, port)
-        if call.answer is None and type(result) in _ENDED:
-            return self._end(call, result, port.library)
+        if call.answer is None:
+            result = self._end(call, result, port.library)
+        if call.deadline is not None and 300 < result.status_code < 309:
+            pass_on(call)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:
@@ -356,6 +375,3 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def aclose(self) -> None:
         if self.inner is not None:
             await self.inner.aclose()
-
-
-_ENDED = frozenset({Rejection, Failed})

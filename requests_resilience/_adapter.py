@@ -24,7 +24,7 @@ from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, run_sync
-from seawall.scope import earliest
+from seawall.scope import Carrier, earliest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,6 +131,14 @@ class _Port(Threads):
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
 
 
+class _Hooks(dict[str, Any]):
+    """A request's hooks, which requests hands on to the request that follows a redirect: the deadline goes with them."""
+
+    def __init__(self, hooks: dict[str, Any], carrier: Carrier) -> None:
+        super().__init__(hooks)
+        self.carrier = carrier
+
+
 class ResilientAdapter(BaseAdapter):
     """An adapter that keeps calls working, around `adapter` (left out: a plain HTTPAdapter).
 
@@ -164,7 +172,8 @@ class ResilientAdapter(BaseAdapter):
         """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours."""
         parts = urlsplit(request.url or "")
         route = self.resilience.routes.get(parts[:2]) or self._find(parts)
-        call = None if route is None else self.resilience.call(route, request)
+        carried = request.hooks.carrier if type(request.hooks) is _Hooks else None
+        call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         call.sending = (stream, timeout, verify, cert, proxies)
@@ -173,8 +182,10 @@ class ResilientAdapter(BaseAdapter):
         if call.policy.adds_key:
             add_key(call)
         result = run_sync(run(call, self._port))
-        if call.answer is None and type(result) in _ENDED:
-            return self._end(call, result)
+        if call.answer is None:
+            result = self._end(call, result)
+        if call.deadline is not None and 300 < result.status_code < 309:
+            request.hooks = _Hooks(request.hooks, Carrier(request, call.deadline))
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]
 
@@ -189,11 +200,13 @@ class ResilientAdapter(BaseAdapter):
             return None
         return self.resilience.route(parts[:2], parts.scheme, host, port) if parts.scheme and host else None
 
-    def _end(self, call: Call, result: Rejection | Failed) -> Response:
-        """Raise what the call ended in, or answer for it."""
+    def _end(self, call: Call, result: Any) -> Any:
+        """Hand over an error answer, raise what the call ended in, or answer for it."""
         self._watch.suspicious = True
         if isinstance(result, Failed):
             raise blame(call, result.error)
+        if not isinstance(result, Rejection):
+            return result
         error = dress(call, result, LEAVES)
         if call.policy.rejections == "raise":
             raise error from result.cause
@@ -216,9 +229,6 @@ class ResilientAdapter(BaseAdapter):
 
     def __repr__(self) -> str:
         return f"<ResilientAdapter around {self.inner!r}>"
-
-
-_ENDED = frozenset({Rejection, Failed})
 
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:

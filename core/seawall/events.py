@@ -86,11 +86,11 @@ class CallEnded(Event):
 class Hub:
     """Who listens to one Resilience."""
 
-    __slots__ = ("_complained", "_listeners", "listening")
+    __slots__ = ("_listeners", "_said", "listening")
 
     def __init__(self) -> None:
         self._listeners: tuple[tuple[Callable[[Event], object], tuple[type[Event], ...] | None], ...] = ()
-        self._complained: set[str] = set()
+        self._said: set[str] = set()
         self.listening = False
 
     def subscribe(
@@ -114,13 +114,19 @@ class Hub:
                 except Exception as error:
                     self.complain(listener, error)
 
+    def is_first(self, what: str) -> bool:
+        """Has this not been said before?"""
+        if what in self._said or len(self._said) >= 1000:
+            return False
+        self._said.add(what)
+        return True
+
     def complain(self, function: object, error: BaseException) -> None:
         """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""
         name = (
             f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
         )
-        if name not in self._complained and len(self._complained) < 1000:
-            self._complained.add(name)
+        if self.is_first(name):
             from logging import getLogger
 
             getLogger("seawall").warning(

@@ -47,40 +47,40 @@ def retry_after_header(error: ResilienceError) -> dict[str, str]:
 
 
 class Watch:
-    """Warns once when somebody below or above retries too, since attempts then multiply."""
+    """Warns, once per Resilience, when somebody below or above retries too, since attempts then multiply."""
 
-    __slots__ = ("_warned", "suspicious")
+    __slots__ = ("suspicious",)
 
     def __init__(self) -> None:
-        self._warned = False
         self.suspicious = False
         """A call ended badly: if the next one is an SDK's retry of it, its headers say so."""
 
     def below(self, retries: Any, resilience: Resilience) -> None:
         """`retries` extra attempts are made by the transport underneath."""
-        if isinstance(retries, int) and retries > 0:
-            self._warn(
+        if isinstance(retries, int) and retries > 0 and resilience.hub.is_first("retrier below"):
+            attempts = _attempts(resilience)
+            warnings.warn(
                 f"seawall: the transport underneath retries {retries} times itself, and attempts multiply: up to "
-                f"{_attempts(resilience) * (1 + retries)} a call with this policy. Set its retries to 0"
+                f"{attempts * (1 + retries)} a call with this policy. Set its retries to 0",
+                RuntimeWarning,
+                stacklevel=4,
             )
 
     def above(self, headers: Headers, resilience: Resilience) -> None:
         """An SDK that retries numbers its attempts."""
-        self.suspicious = not self._warned
         count = headers.get("x-stainless-retry-count")
         if isinstance(count, bytes):
             count = count.decode("ascii", "replace")
-        if isinstance(count, str) and count.isascii() and count.isdigit() and int(count[:4]) > 0:
-            self._warn(
+        if not isinstance(count, str) or not count.isascii() or not count.isdigit() or int(count[:4]) == 0:
+            return
+        self.suspicious = False
+        if resilience.hub.is_first("retrier above"):
+            warnings.warn(
                 "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
-                f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)"
+                f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)",
+                RuntimeWarning,
+                stacklevel=4,
             )
-            self.suspicious = False
-
-    def _warn(self, text: str) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(text, RuntimeWarning, stacklevel=5)
 
 
 def _attempts(resilience: Resilience) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from seawall import _check, scope
 from seawall._story import Call
@@ -35,11 +36,12 @@ class Route:
 
     __slots__ = ("origin", "policy", "specific", "state")
 
-    def __init__(self, origin: Origin, state: HostState, policy: Effective) -> None:
+    def __init__(self, origin: Origin, state: HostState | None, policy: Effective) -> None:
         self.origin = origin
         self.state = state
+        """None: `key=` names it, request by request."""
         self.policy = policy
-        self.specific: list[tuple[Pattern, HostState, Effective]] = []
+        self.specific: list[tuple[Pattern, HostState | None, Effective]] = []
         """Patterns with a method or path, most specific first."""
 
 
@@ -97,22 +99,24 @@ class Resilience:
         origin = (scheme, normal_host(host), port)
         with self._registry.lock:
             effective = self._book.for_origin(origin)
-            state = self._host(origin, effective)
+            state = self._host(origin, effective) if self.key is None else None
             route = Route(origin, state, effective)
             for pattern in self._book.specific(origin):
                 own = self._book.for_origin(origin, pattern)
-                route.specific.append((pattern, self._host(origin, own), own))
-            if not self._registry.is_overflow(state):  # a stranger today may have a place of its own tomorrow
+                where = self._host(origin, own) if self.key is None or own.group is not None else None
+                route.specific.append((pattern, where, own))
+            if state is None or not self._registry.is_overflow(state):  # a stranger today may have a place tomorrow
                 if len(self.routes) >= 4 * self.max_hosts:
                     self.routes.clear()
                 self.routes[spelling] = route
-                state.route_keys.append(spelling)
+                if state is not None:
+                    state.route_keys.append(spelling)
             return route
 
     def call(self, route: Route, request: Any, override: Any = None) -> Call | None:
         """A new call, as the surroundings want it; None: send it as if nothing were mounted. For mounts."""
         state, policy = route.state, route.policy
-        if route.specific or self.key is not None:
+        if route.specific or state is None:
             state, policy = self._choose(route, request)
         if policy.is_plain and override is None and scope.current() is None:
             return Call(state, policy, request, self.clock.monotonic(), None)
@@ -121,6 +125,9 @@ class Resilience:
     def begin(self, state: HostState, policy: Effective, request: Any, override: Any = None) -> Call | None:
         """A new call of that host, under what the surroundings want."""
         now, around = self.clock.monotonic(), scope.current()
+        carried: float | None = None
+        if isinstance(override, scope.Carrier):
+            carried, override = override.deadline_for(request), override.override
         changes: Policy | None = None if around is None else around.override
         if isinstance(override, Override):
             changes = override.policy if changes is None else override.policy.over(changes)
@@ -135,7 +142,7 @@ class Resilience:
         if around is not None and around.deadline is not None:
             there = around.deadline if not self._own_time else now + (around.deadline - process_now())
             deadline = scope.earliest(deadline, there)
-        call = Call(state, policy, request, now, deadline)
+        call = Call(state, policy, request, now, scope.earliest(deadline, carried))
         if changes is not None:
             call.exempt = frozenset(part for part in STATE_PARTS if getattr(changes, part) is None)
         if around is not None and around.inside is self:
@@ -143,23 +150,28 @@ class Resilience:
         return call
 
     def _choose(self, route: Route, request: Any) -> tuple[HostState, Effective]:
+        """State and policy where the origin alone does not tell."""
         url = str(request.url)
         state, policy = route.state, route.policy
-        if self.key is not None:
-            try:
-                name = self.key(request.method, url)
-                if not isinstance(name, str):
-                    raise TypeError
-                state = self._registry.get_or_create(("key", name), lambda: policy, self._forget)
-            except Exception as error:
-                self.hub.complain(self.key, error)
-        from urllib.parse import urlsplit
-
         path = urlsplit(url).path
         for pattern, where, own in route.specific:
             if pattern.matches(request.method, path):
-                return (where if own.group is not None or self.key is None else state), own
-        return state, policy
+                state, policy = where, own
+                break
+        if self.key is not None and policy.group is None:
+            state = self._named(self.key, request.method, url, policy)
+        return self._host(route.origin, policy) if state is None else state, policy
+
+    def _named(self, key: Callable[[str, str], str], method: str, url: str, policy: Effective) -> HostState | None:
+        """The state the user's function names; None, and a complaint, if it does not name one."""
+        try:
+            name = key(method, url)
+            if not isinstance(name, str) or not name:
+                raise TypeError("key must give a string")
+        except Exception as error:
+            self.hub.complain(key, error)
+            return None
+        return self._registry.get_or_create(("key", name), lambda: policy, self._forget)
 
     # -- without HTTP --------------------------------------------------------------------------------------------------
 
@@ -375,7 +387,8 @@ class Resilience:
         if is_provider(host):
             return self.provider(host)[0]
         parts = Pattern(host)
-        return self.route((parts.scheme, parts.host, parts.port, "by name"), parts.scheme, parts.host, parts.port).state
+        origin = (parts.scheme, parts.host, parts.port)
+        return self._host(origin, self._book.for_origin(origin))
 
     def _each(self, host: str, method: str) -> bool:
         state = self._find(host)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,6 +88,23 @@ class inside(ScopeBlock):  # noqa: N801
         scope.inside = self._resilience
         scope.deadline = earliest(scope.deadline, self._deadline)
         return scope
+
+
+class Carrier:
+    """The deadline of a call, left on a request whose answer is a redirect, for the request that follows.
+
+    The owner itself ignores it: sent again, it starts afresh.
+    """
+
+    __slots__ = ("_owner", "deadline", "override")
+
+    def __init__(self, owner: object, deadline: float, override: Any = None) -> None:
+        self._owner = ref(owner)
+        self.deadline = deadline
+        self.override = override
+
+    def deadline_for(self, request: object) -> float | None:
+        return None if self._owner() is request else self.deadline
 
 
 def earliest(a: float | None, b: float | None) -> float | None:
