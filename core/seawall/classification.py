@@ -67,8 +67,11 @@ _SECONDS = re.compile(r"[0-9]{1,10}\Z")
 _MILLISECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,6})?\Z")
 _LONGEST = 1_000_000_000.0
 _QUOTA = re.compile(
-    rb"insufficient_quota|quota[ _-]?exceeded|exceeded[^\"]{0,40}quota|billing|credit balance", re.IGNORECASE
+    rb"insufficient_quota|exceeded your (?:current )?quota|credit balance|out of credits?"
+    rb"|(?:daily|weekly|monthly|annual) (?:quota|limit|cap)",
+    re.IGNORECASE,
 )
+_RATE = re.compile(rb"rate_limit_exceeded|per[ _-]?(?:sec|min)|/ ?min", re.IGNORECASE)
 
 
 def of_status(status: int) -> Row | None:
@@ -93,7 +96,7 @@ def of_response(response: Response, wall: float) -> Outcome:
         again = A.NO
     elif wish == "true" and again is not A.ANY:
         again = A.ANY
-    delay = server_delay(response, wall) if status in (408, 413, 425, 429) or status >= 500 else None
+    delay = server_delay(response, wall) if status in (408, 425, 429) or status >= 500 else None
     return Outcome(verdict, kind, again, status=status, retry_after=delay)
 
 
@@ -140,7 +143,7 @@ def of_cause(error: BaseException) -> ErrorKind | None:
 
 def is_quota(body: bytes) -> bool:
     """Does the body of a 429 say that the quota or the credit is used up? Waiting does not help then."""
-    return _QUOTA.search(body) is not None
+    return _QUOTA.search(body) is not None and _RATE.search(body) is None
 
 
 def text(response: Response, name: str) -> str:

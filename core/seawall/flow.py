@@ -19,6 +19,7 @@ from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection
 from seawall.policies.breaker import HalfOpen
 from seawall.policies.bulkhead import CLAIM_WITHIN, Ticket
 from seawall.policies.retry import may_repeat
+from seawall.scope import earliest
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -35,6 +36,7 @@ _ENDINGS: Final = {
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
     Ending.SERVER_DELAY_TOO_LONG: Reason.ATTEMPTS,
     Ending.REFUSED: Reason.ATTEMPTS,
+    Ending.DEADLINE: Reason.ATTEMPTS,
     Ending.BUDGET_EXHAUSTED: Reason.BUDGET,
     Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE,
     Ending.NOT_REPEATABLE: Reason.NOT_RETRYABLE,
@@ -292,48 +294,36 @@ def body_failed(call: Call, admission: Admission, outcome: Outcome) -> Rejection
 
 def _clock_rang(call: Call, outcome: Outcome) -> Rejection:
     scope = outcome.scope or "total"
-    limit = getattr(call.policy.timeouts, scope)
-    if not isinstance(limit, float):  # filled in, or inherited as an instant
-        limit = getattr(call.limits, scope)
-    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=limit, cause=outcome.error)
+    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=_length(call, scope), cause=outcome.error)
 
 
 async def _enter(
     call: Call, admission: Admission, refused: Rejection | Ticket | float | None, runtime: Runtime
 ) -> Rejection | None:
-    """Wait for the gate and the bulkhead, as long as both and the deadline allow. None: `admission` is let in."""
+    """Wait for the gate and the bulkhead, as long as both and the time allow. None: `admission` is let in."""
     state, clock = call.state, call.state.clock
     began = clock.monotonic()
-    bulkhead, retry = call.policy.bulkhead, call.policy.retry
-    patience = retry.max_retry_after if retry is not None else 0.0
+    ends = call.deadline
+    if admission.number > 1 and call.policy.retry is not None and call.policy.retry.max_elapsed is not None:
+        ends = earliest(ends, call.started + call.policy.retry.max_elapsed)
     ticket: Ticket | None = None
     try:
         while refused is not None and not isinstance(refused, Rejection):
-            now = clock.monotonic()
             if isinstance(refused, Ticket):
                 ticket = refused
-                ends = ticket.joined_at + (bulkhead.max_wait if bulkhead is not None else 0.0)
-                left = ends - now if call.deadline is None else min(ends, call.deadline) - now
-                if left <= 0:
-                    state.leave(ticket, now, refused=True)
-                    ticket = None
-                    if call.deadline is not None and now >= call.deadline:
-                        refused = _too_late(call)
-                    else:
-                        limit = bulkhead.max_wait if bulkhead is not None else 0.0
-                        refused = Rejection(Reason.BULKHEAD_TIMEOUT, state.name, limit=limit)
-                    break
-                await runtime.wait(ticket, min(left, CLAIM_WITHIN))
+                seconds: float | Rejection = _turn_in(call, ticket, ends, clock.monotonic())
             else:
-                room = _room(call, refused)
-                if refused - now > patience or room <= 0:
-                    state.count_rejection(now)
-                    refused = Rejection(Reason.GATE, state.name, max(0.0, refused - now))
-                    break
-                spread = retry.max_delay if retry is not None else 0.0
-                await _sleep(call, backoff.obey(max(0.0, refused - now), spread, room, clock.random()), runtime)
+                seconds = _opens_in(call, refused, ends, clock.monotonic())
+            if isinstance(seconds, Rejection):
+                refused = seconds
+                break
+            if ticket is not None:
+                await runtime.wait(ticket, seconds)
+                ticket.sleep_on()
+            else:
+                await _sleep(call, seconds, runtime)
             now = clock.monotonic()
-            if ticket is None and call.deadline is not None and now >= call.deadline:
+            if ends is not None and now >= ends:
                 refused = _too_late(call)
                 break
             refused = state.enter(admission, ticket, now)
@@ -343,9 +333,35 @@ async def _enter(
             state.leave(ticket, clock.monotonic(), refused=False)
         raise
     now = clock.monotonic()
+    if refused is not None and ticket is not None:
+        state.leave(ticket, now, refused=True)
+    elif refused is not None and refused.reason in (Reason.GATE, Reason.DEADLINE):
+        state.count_rejection(now)
     call.waited += now - began
     admission.started = now
     return refused
+
+
+def _turn_in(call: Call, ticket: Ticket, ends: float | None, now: float) -> float | Rejection:
+    """Seconds to wait for a turn before looking again; a rejection when the patience is over."""
+    bulkhead = call.policy.bulkhead
+    patience = bulkhead.max_wait if bulkhead is not None else 0.0
+    if ends is not None and now >= ends:
+        return _too_late(call)
+    left = ticket.joined_at + patience - now
+    if left <= 0:
+        return Rejection(Reason.BULKHEAD_TIMEOUT, call.state.name, limit=patience)
+    return min(left, CLAIM_WITHIN) if ends is None else min(left, CLAIM_WITHIN, ends - now)
+
+
+def _opens_in(call: Call, gate: float, ends: float | None, now: float) -> float | Rejection:
+    """Seconds to wait for the gate; a rejection if that is longer than this call may."""
+    retry = call.policy.retry
+    pause = max(0.0, gate - now)
+    room = math.inf if ends is None else ends - gate
+    if retry is None or pause > retry.max_retry_after or room <= 0:
+        return Rejection(Reason.GATE, call.state.name, pause)
+    return backoff.obey(pause, retry.max_delay, room, call.state.clock.random())
 
 
 async def _sleep(call: Call, seconds: float, runtime: Runtime) -> None:
@@ -364,10 +380,16 @@ def _room(call: Call, instant: float) -> float:
 
 
 def _too_late(call: Call) -> Rejection:
-    limits = call.policy.timeouts.total
-    return Rejection(
-        Reason.DEADLINE, call.state.name, scope="total", limit=limits if isinstance(limits, float) else None
-    )
+    return Rejection(Reason.DEADLINE, call.state.name, scope="total", limit=_length(call, "total"))
+
+
+def _length(call: Call, scope: str) -> float | None:
+    """The length of the clock that rang; None if it was inherited as an instant."""
+    limit = getattr(call.policy.timeouts, scope)
+    if scope == "total":
+        is_own = isinstance(limit, float) and call.deadline is not None and call.deadline >= call.started + limit
+        return limit if is_own else None
+    return limit if isinstance(limit, float) else getattr(call.limits, scope)
 
 
 async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, runtime: Runtime) -> Any:

@@ -103,7 +103,7 @@ class HostState:
         bulkhead = self.bulkhead
         if self._is_calm and now < self.window.end and not bulkhead.dead:
             phase = self.breaker.phase
-            if type(phase) is Closed:
+            if type(phase) is Closed and not admission.call.exempt:
                 admission.phase = phase
                 admission.permit = permit = ref(admission, bulkhead.bury)  # `take`, written out
                 live = bulkhead.live
@@ -131,8 +131,8 @@ class HostState:
         """A waiter gives up: `refused` since its time is over, or because it was cancelled."""
         with self._lock:
             self.bulkhead.leave(ticket, now)
+            self.bulkhead.refused += 1
             if refused:
-                self.bulkhead.refused += 1
                 self.window.count(Column.REJECTED, now)
             woken = self._free(now)
         self._after(woken, now)
@@ -378,7 +378,7 @@ class HostState:
         if admission.paid and verdict is not Verdict.IGNORED:
             self.budget.sample(verdict is Verdict.SUCCESS, now)
         asked = outcome.retry_after if outcome is not None and verdict is not Verdict.IGNORED else None
-        if asked:
+        if asked and verdict is not Verdict.SUCCESS:
             retry = admission.call.policy.retry
             asked = min(asked, MAX_GATE)
             if retry is not None and retry.share_retry_after:
@@ -391,7 +391,7 @@ class HostState:
             breaker.throttled(permit, phase, now, u, now + asked if asked else 0)
         else:
             if admission.slow:
-                breaker.slow_ended(phase)
+                breaker.slow_ended(phase, result, now)
             breaker.settle(permit, phase, result, now, u, self.gate)
             slow_after = self._slow_after
             if slow_after is not None and not admission.slow and verdict is not Verdict.IGNORED:
@@ -415,7 +415,7 @@ class HostState:
             self.window.count(Column.TIMEOUT, now)
         if throttled:
             self.window.count(Column.THROTTLED, now)
-        elif result is Result.NEUTRAL:
+        if result is Result.NEUTRAL:
             self.window.count(Column.LEFT_OUT, now)
         return result
 
@@ -466,7 +466,8 @@ class HostState:
             if self._slow_after is not None and age >= self._slow_after and not admission.slow:
                 admission.slow = True
                 breaker.slow(admission.phase, now, u, in_flight=True)
-            if self._overdue_after is not None and age > self._overdue_after and not admission.overdue:
+            limit = admission.call.policy.timeouts.attempt
+            if isinstance(limit, float) and age > limit and not admission.overdue:
                 admission.overdue = breaker.config.count_timeouts_as_failures
                 if admission.overdue:
                     self.window.count(Column.TIMEOUT, now)

@@ -205,8 +205,9 @@ def reject_async(function: Callable[..., Any] | None, field: str) -> None:
         return
     if not callable(function):
         raise TypeError(f"{field}={function!r} is not callable: give a plain function, or leave it out")
-    flags = getattr(
-        getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None), "co_flags", 0
-    )
-    if flags & 0x80:  # inspect.CO_COROUTINE, without importing inspect
+    plain: Any = function
+    while hasattr(plain, "func"):  # functools.partial
+        plain = plain.func
+    code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
+    if getattr(code, "co_flags", 0) & 0x280:  # CO_COROUTINE | CO_ASYNC_GENERATOR, without importing inspect
         raise TypeError(f"{field} is an async function, but its answer is needed at once: give a plain function")

@@ -9,20 +9,24 @@ trailing dot, no default port.
 from __future__ import annotations
 
 from typing import Final
+from unicodedata import normalize
 from urllib.parse import urlsplit
 
+_FULL_STOPS: Final = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
+"""RFC 3490 §3.1: also read as the dot between labels."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def normal_host(host: str) -> str:
     """The one spelling of a host name; an IPv6 address without brackets."""
-    host = host.strip("[]").lower().replace("\u3002", ".").rstrip(".")
-    if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            pass  # not a name the DNS could know: the client will say so, its own spelling is as good a key as any
-    return host
+    host = host.strip("[]").lower()
+    if host.isascii():
+        return host.rstrip(".")
+    host = normalize("NFC", host.translate(_FULL_STOPS)).rstrip(".")
+    # Not the standard library's codec, which knows IDNA of 2003: it takes faß.de and fass.de for one.
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii") for label in host.split(".")
+    )
 
 
 def host_key(scheme: str, host: str, port: int | None) -> str:
@@ -71,6 +75,7 @@ class Pattern:
             self.port is not None,
             exact,
             len(self.host),
+            self._wildcard == "*.",
             bool(self.scheme),
             len(self.path),
             bool(self.method),

@@ -80,7 +80,7 @@ class Policy:
         well, five failures at once trip on a burst, a 25 s attempt lets callers hang. The keywords are `Policy`'s.
         """
         policy = cls(
-            timeouts=Timeouts(connect=5, attempt=25, total=60),
+            timeouts=Timeouts(connect=5, attempt=25, total=60, idle=90),
             retry=Retry(max_retries=3, base_delay=0.1, max_delay=30, jitter="decorrelated", max_elapsed=None),
             budget=AdaptiveBudget(),
             breaker=Breaker(

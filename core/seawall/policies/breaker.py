@@ -265,7 +265,7 @@ class BreakerState:
         phase = self.phase
         if type(phase) is Open:
             return max(0.0, phase.until - now)
-        if type(phase) is HalfOpen and phase.probes:
+        if type(phase) is HalfOpen and len(phase.probes) >= self.config.half_open_max_requests:
             return max(0.0, next(iter(phase.probes.values())) - now)
         return None if type(phase) is Isolated else 0.0
 
@@ -306,14 +306,18 @@ class BreakerState:
     def slow(self, phase: Phase, now: float, u: float, *, in_flight: bool) -> None:
         """A call of this phase is slow. `in_flight`: it has not ended yet, and `slow_ended` will be told."""
         if phase is self.phase and type(phase) is Closed:
-            self.window.count(Column.SLOW, now)
-            phase.slow_in_flight += in_flight
+            if in_flight:
+                phase.slow_in_flight += 1
+            else:
+                self.window.count(Column.SLOW, now)
             self._judge_rates(phase, now, u, 0)
 
-    def slow_ended(self, phase: Phase) -> None:
-        """A call counted as slow while in flight is about to be settled."""
+    def slow_ended(self, phase: Phase, result: Result, now: float) -> None:
+        """A call seen to be slow while in flight is about to be settled; a cancelled one was no call."""
         if type(phase) is Closed:
             phase.slow_in_flight -= 1
+            if phase is self.phase and result is not Result.NEUTRAL:
+                self.window.count(Column.SLOW, now)
 
     def forget(self, permit: object) -> None:
         """The permit's owner died without a word: its slot is free again."""
@@ -350,12 +354,12 @@ class BreakerState:
         window.advance(now)
         failures = window.sum(Column.FAILURE)
         ended = failures + window.sum(Column.SUCCESS)
-        if ended >= config.min_requests and failures >= config.failure_rate_threshold * ended:
+        if ended >= config.min_requests and failures / ended >= config.failure_rate_threshold:
             self._enter(Trigger.RATE, now, u, not_before)
         elif config.slow_call_duration is not None:
             known = ended + phase.slow_in_flight
-            slow = window.sum(Column.SLOW)
-            if slow and known >= config.min_requests and slow >= config.slow_call_rate_threshold * known:
+            slow = window.sum(Column.SLOW) + phase.slow_in_flight
+            if slow and known >= config.min_requests and slow / known >= config.slow_call_rate_threshold:
                 self._enter(Trigger.SLOW, now, u, not_before)
 
     def _probe_succeeded(self, phase: HalfOpen, now: float, u: float) -> None:

@@ -61,12 +61,11 @@ class Turn(Enum):
 class Ticket:
     """One waiter. `wake` may be called from any thread, more than once, before or after `on_wake`."""
 
-    __slots__ = ("_awake", "_wake", "granted_at", "joined_at", "turn")
+    __slots__ = ("_awake", "_wake", "joined_at", "turn")
 
     def __init__(self, now: float) -> None:
         self.turn = Turn.WAITING
         self.joined_at = now
-        self.granted_at = 0.0
         self._wake: Callable[[], object] | None = None
         self._awake = False
 
@@ -90,13 +89,18 @@ class Ticket:
 
 
 class Queue:
-    """Waiters in line. Not locked: the host is. Methods that free waiters return them, to be woken unlocked."""
+    """Waiters in line. Not locked: the host is. Methods that free waiters return them, to be woken unlocked.
+
+    Each step may be the last before an interrupt: a waiter is granted before it leaves the line, and removing what is
+    not there is no error, so that none is ever in neither place.
+    """
 
     __slots__ = ("granted", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Ticket] = deque()
-        self.granted: list[Ticket] = []
+        self.granted: dict[Ticket, float] = {}
+        """Ticket → when it was granted."""
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -108,41 +112,26 @@ class Queue:
 
     def grant(self, free: int, now: float) -> list[Ticket]:
         """Give free permits, less those granted and unclaimed, to the first in line."""
+        for ticket in [ticket for ticket, since in self.granted.items() if now - since >= CLAIM_WITHIN]:
+            del self.granted[ticket]
+            ticket.turn = Turn.LAPSED
         woken: list[Ticket] = []
-        if self.granted:
-            self._lapse(now)
         while self.waiting and len(self.granted) < free:
-            ticket = self.waiting.popleft()
-            ticket.turn = Turn.GRANTED
-            ticket.granted_at = now
-            self.granted.append(ticket)
-            woken.append(ticket)
+            ticket = self.waiting[0]
+            if ticket.turn is not Turn.GONE:
+                self.granted[ticket] = now
+                ticket.turn = Turn.GRANTED
+                woken.append(ticket)
+            self.waiting.popleft()
         return woken
 
     def claim(self, ticket: Ticket) -> bool:
         """Take the granted permit; False if there is none (yet, or any more)."""
         if ticket.turn is not Turn.GRANTED:
             return False
-        self.granted.remove(ticket)
+        self.granted.pop(ticket, None)
         ticket.turn = Turn.GONE
         return True
-
-    def leave(self, ticket: Ticket) -> None:
-        """The waiter gives up; what it was granted is free again."""
-        if ticket.turn is Turn.WAITING:
-            self.waiting.remove(ticket)
-        elif ticket.turn is Turn.GRANTED:
-            self.granted.remove(ticket)
-        ticket.turn = Turn.GONE
-
-    def send_away(self) -> list[Ticket]:
-        """Nobody will be served: the circuit opened, or we are closing."""
-        woken = [*self.waiting, *self.granted]
-        self.waiting.clear()
-        self.granted.clear()
-        for ticket in woken:
-            ticket.turn = Turn.SENT_AWAY
-        return woken
 
     def rejoin(self, ticket: Ticket) -> None:
         """A waiter whose grant lapsed is alive after all: it keeps its place in front."""
@@ -150,10 +139,23 @@ class Queue:
             ticket.turn = Turn.WAITING
             self.waiting.appendleft(ticket)
 
-    def _lapse(self, now: float) -> None:
-        for ticket in [ticket for ticket in self.granted if now - ticket.granted_at >= CLAIM_WITHIN]:
-            self.granted.remove(ticket)
-            ticket.turn = Turn.LAPSED
+    def leave(self, ticket: Ticket) -> None:
+        """The waiter gives up; what it was granted is free again."""
+        ticket.turn = Turn.GONE
+        self.granted.pop(ticket, None)
+        try:
+            self.waiting.remove(ticket)
+        except ValueError:
+            pass
+
+    def send_away(self) -> list[Ticket]:
+        """Nobody will be served: the circuit opened, or we are closing."""
+        woken = [*self.waiting, *self.granted]
+        for ticket in woken:
+            ticket.turn = Turn.SENT_AWAY
+        self.waiting.clear()
+        self.granted.clear()
+        return woken
 
 
 _NO_LIMIT: Final = 1 << 60

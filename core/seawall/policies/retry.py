@@ -9,6 +9,7 @@ anybody waits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -17,6 +18,7 @@ from seawall import _check, backoff
 from seawall.backoff import Growth, Jitter
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Outcome, reject_async
 
+_HEADER: Final = re.compile(r"[A-Za-z0-9-]+\Z")
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """RFC 9110 §9.2.2 idempotent methods, and QUERY."""
 
@@ -79,7 +81,7 @@ class Retry:
                     'give "auto" or a function of the request'
                 )
             reject_async(self.idempotency_key, "Retry: idempotency_key")
-        if not isinstance(self.idempotency_header, str) or not self.idempotency_header.replace("-", "").isalnum():
+        if not isinstance(self.idempotency_header, str) or not _HEADER.match(self.idempotency_header):
             raise ValueError(f"Retry: idempotency_header={self.idempotency_header!r}: give a header name")
         if self.methods is not None:
             object.__setattr__(self, "methods", _methods(self.methods))
@@ -151,7 +153,7 @@ def _methods(given: object) -> frozenset[str]:
     if isinstance(given, str) or not isinstance(given, frozenset | set | list | tuple):
         raise TypeError(f'Retry: methods={given!r}: give a set of method names, such as {{"GET", "POST"}}')
     for method in given:  # pyright: ignore[reportUnknownVariableType]
-        if not isinstance(method, str) or not method.isalpha():
+        if not isinstance(method, str) or not (method.isascii() and method.isalpha()):
             raise ValueError(f'Retry: methods has {method!r}: give method names, such as "POST"')
     return frozenset(str(method).upper() for method in given)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
