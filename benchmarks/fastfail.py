@@ -12,7 +12,7 @@ TRIES = 200
 
 
 def run(quick: bool) -> list[Goal]:
-    found = {library: measure(library, 0.5 if quick else 5.0) for library in ("httpx", "httpx2")}
+    found = {library: measure(library, 0.2 if quick else 5.0) for library in ("httpx", "httpx2")}
     for library, figures in found.items():
         floor = figures[FLOOR].each
         table(

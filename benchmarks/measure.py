@@ -23,7 +23,7 @@ BARE, NOOP, FLOOR, LEAN, BY_HAND, OURS = "bare", "no-op wrapper", "floor", "floo
 
 ESSENTIAL = (BARE, NOOP, FLOOR, OURS)
 
-FEWEST_ROUNDS = 5
+FEWEST_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,17 @@ class Goal:
         return [k for k, v in self.measured.items() if not (v >= self.limit if self.at_least else v <= self.limit)]
 
 
-def paired(blocks: Mapping[str, Block], n: int, seconds: float, per: float = 1e6) -> dict[str, Figures]:
-    """Time every block beside the one called bare, for about that many seconds; times in 1/`per` seconds a request."""
+def paired(blocks: Mapping[str, Block], n: int, seconds: float, warm: int = 0) -> dict[str, Figures]:
+    """Time every block beside the one called bare, for about that many seconds; figures in microseconds a request.
+
+    `warm` requests go before each block untimed: in a short one, caches still full of its neighbour would count.
+    """
+
+    def timed(block: Block) -> float:
+        if warm:
+            block(warm)
+        return block(n)
+
     names, bare = list(blocks), blocks[BARE]
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for block in blocks.values():  # first calls import lazily and let the interpreter specialise its bytecode
@@ -63,18 +72,18 @@ def paired(blocks: Mapping[str, Block], n: int, seconds: float, per: float = 1e6
         random.shuffle(names)
         for name in names:
             if rounds % 2:  # whoever runs second finds warmer caches
-                base = bare(n)
-                pairs[name].append((base, blocks[name](n)))
+                base = timed(bare)
+                pairs[name].append((base, timed(blocks[name])))
             else:
-                own = blocks[name](n)
-                pairs[name].append((bare(n), own))
+                own = timed(blocks[name])
+                pairs[name].append((timed(bare), own))
         rounds += 1
     gc.unfreeze()
     figures = {}
     for name, values in pairs.items():
-        low, middle, high = statistics.quantiles([(own - base) / n * per for base, own in values], n=4)
+        low, middle, high = statistics.quantiles([(own - base) / n * 1e6 for base, own in values], n=4)
         figures[name] = Figures(
-            each=statistics.median(own for _, own in values) / n * per,
+            each=statistics.median(own for _, own in values) / n * 1e6,
             over=middle,
             spread=high - low,
             ratio=statistics.median(own / base for base, own in values),

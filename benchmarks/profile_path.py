@@ -16,8 +16,7 @@ from benchmarks.clients import URL, async_block, async_canned, canned, clock, sy
 from benchmarks.measure import BARE, FLOOR, NOOP, Block, paired, table
 from benchmarks.subjects import async_subjects, make, sync_subjects
 
-SECONDS = 6.0
-NUMBER, REPEAT = 5_000, 15
+SECONDS, NUMBER, REPEAT = 6.0, 5_000, 15
 
 
 def policies() -> dict[str, Any]:
@@ -26,17 +25,13 @@ def policies() -> dict[str, Any]:
 
     parts: dict[str, Any] = dict.fromkeys(("timeouts", "retry", "budget", "breaker", "bulkhead"))
     steps = {"mode off": Policy(mode="off"), "every part off": Policy(**parts)}
-    for name, part, step in (
-        ("breaker", Breaker(), "+ breaker"),
-        ("retry", Retry(), "+ retry"),
-        ("budget", RetryBudget(), "+ budget"),
-        ("timeouts", Timeouts(), "+ timeouts"),
-        ("bulkhead", Bulkhead(), "+ bulkhead = the default policy"),
-        ("bulkhead", Bulkhead(max_concurrent=100), "+ a limit of 100 at once"),
-        ("timeouts", Timeouts(total=30), "+ a total of 30 s"),
-    ):
+    names = ("breaker", "retry", "budget", "bulkhead", "timeouts")
+    for name, part in zip(names, (Breaker(), Retry(), RetryBudget(), Bulkhead(), Timeouts()), strict=True):
         parts[name] = part
-        steps[step] = Policy(**parts)
+        steps[f"+ {name}"] = Policy(**parts)
+    steps["(the default policy)"] = Policy()
+    steps["+ a limit of 100 at once"] = Policy(bulkhead=Bulkhead(max_concurrent=100))
+    steps["+ a total of 30 s instead"] = Policy(timeouts=Timeouts(total=30))
     return steps
 
 
@@ -56,18 +51,16 @@ def ladder(mode: str, runner: asyncio.Runner) -> None:
 
 
 def stations() -> dict[str, Callable[[], object]]:
-    """The pieces of one call, each on state of its own."""
+    """The pieces of one call, without a client library."""
     from seawall import Resilience, flow
     from seawall.admission import Admission
     from seawall.outcome import Verdict
     from seawall.runtime import run_sync
 
-    httpx = importlib.import_module("httpx")
-    response, request = httpx.Response(200), httpx.Request("GET", URL)
     resilience = Resilience()
-    route = resilience.route("here", "http", "api.example.com", None)
-    state, now = route.state, resilience.clock.monotonic
-    call: Any = resilience.call(route, request)
+    route, now = resilience.route("here", "http", "api.example.com", None), resilience.clock.monotonic
+    state, response = route.state, importlib.import_module("httpx").Response(200)
+    call: Any = resilience.call(route, None)
 
     class Still:
         """A runtime whose answer is there at once, and settled at once."""
@@ -78,21 +71,19 @@ def stations() -> dict[str, Callable[[], object]]:
             state.settle(admission, Verdict.SUCCESS, now())
             return response
 
+    still: Any = Still()
+
     def visits() -> None:
         admission = Admission(call, 1, now())
         state.admit(admission, now())
         state.settle(admission, Verdict.SUCCESS, now())
 
-    def whole() -> None:
-        run_sync(flow.run(resilience.call(route, request), still))
-
-    still: Any = Still()
     return {
         "the clock, once": now,
-        "a Call": lambda: resilience.call(route, request),
+        "a Call": lambda: resilience.call(route, None),
         "an Admission": lambda: Admission(call, 1, 0.0),
         "Admission, admit, settle": visits,
-        "Call, flow, Admission, admit, settle": whole,
+        "Call, flow, Admission, admit, settle": lambda: run_sync(flow.run(resilience.call(route, None), still)),
     }
 
 
@@ -101,15 +92,9 @@ def cost(f: Callable[[], object]) -> float:
     return statistics.median(runs) / NUMBER * 1e6
 
 
-def main() -> None:
-    with asyncio.Runner() as runner:
-        for mode in ("sync", "async"):
-            ladder(mode, runner)
-    loop = cost(lambda: None)
-    table(
-        "Stations, each alone", ("station", "µs"), [(name, f"{cost(f) - loop:.2f}") for name, f in stations().items()]
-    )
-
-
 if __name__ == "__main__":
-    main()
+    with asyncio.Runner() as one:
+        ladder("sync", one)
+        ladder("async", one)
+    loop = cost(lambda: None)
+    table("Stations", ("station", "µs"), [(name, f"{cost(f) - loop:.2f}") for name, f in stations().items()])

@@ -23,7 +23,7 @@ def run(quick: bool) -> list[Goal]:
     with asyncio.Runner() as runner:
         transports = runner.run(made_async(hx, inner, ESSENTIAL if quick else SUBJECTS))
         crowds = {name: crowd(hx, transport, runner) for name, transport in transports.items()}
-        figures = paired(crowds, count, 0.5 if quick else 45.0)
+        figures = paired(crowds, count, 0.5 if quick else 50.0)
     table(
         f"{count:,} concurrent async requests over a 1 ms sleep (httpx, direct)",
         ("subject", "µs/request", "overhead µs", "IQR", "ratio to bare"),

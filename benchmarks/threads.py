@@ -13,18 +13,18 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmarks.clients import URL, canned, sync_block
-from benchmarks.measure import BARE, BY_HAND, ESSENTIAL, FLOOR, LEAN, NOOP, OURS, Block, Goal, table
+from benchmarks.measure import BARE, BY_HAND, ESSENTIAL, LEAN, OURS, Block, Goal, table
 from benchmarks.subjects import make, sync_subjects
 
 COUNTS = (1, 4, 16, 64)
-FEWEST_ROUNDS = 2
-SUBJECTS = (BARE, NOOP, FLOOR, LEAN, "interlock-cb", "pybreaker", BY_HAND, OURS)
+FEWEST_ROUNDS = 1
+SUBJECTS = (*ESSENTIAL, LEAN, "interlock-cb", BY_HAND)
 
 
 def run(quick: bool) -> list[Goal]:
     hx = importlib.import_module("httpx")
     transports = make(sync_subjects(hx), partial(canned, hx), ESSENTIAL if quick else SUBJECTS)
-    counts, span, budget = ((1, 64), 0.05, 3.0) if quick else (COUNTS, 0.1, 75.0)
+    counts, span, budget = ((1, 64), 0.05, 1.0) if quick else (COUNTS, 0.1, 90.0)
     crews = {
         name: [sync_block(hx, transport, "direct", URL) for _ in range(max(counts))]
         for name, transport in transports.items()

@@ -26,7 +26,7 @@ PEERS = ("interlock-cb", "httpx-retries", "tenacity", "pybreaker", "circuitbreak
 
 def run(quick: bool) -> list[Goal]:
     hx = importlib.import_module("httpx")
-    budget = 2.0 if quick else 35.0
+    budget = 1.0 if quick else 35.0
     subjects = ESSENTIAL if quick else (*ESSENTIAL, *PEERS)
     asleep = make(sync_subjects(hx), partial(canned, hx, partial(time.sleep, DELAY)), subjects)
     crews = {

@@ -16,7 +16,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run
 from seawall.idempotency import add_key
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, Watch, answer_body, blame, retry_after_header
+from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
 from seawall.outcome import Rejection
 from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
@@ -236,9 +236,8 @@ class _Mounted:
         self.resilience = resolve(resilience)
         self._routes = self.resilience.routes
         self._entered = False
-        self._watch = Watch()
         if transport is not None:
-            self._watch.below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
+            watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
 
     def _find(self, url: Any) -> Route | None:
         """The route of an origin met for the first time; None: the library shall say what is wrong with the URL."""
@@ -248,7 +247,7 @@ class _Mounted:
 
     def _end(self, call: Call, result: Any, library: Library) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
-        self._watch.suspicious = True
+        watch_above(call.request.headers, self.resilience)
         if isinstance(result, Failed):
             raise blame(call, result.error)
         if not isinstance(result, Rejection):
@@ -293,8 +292,6 @@ class ResilientTransport(_Mounted, _SyncBase):
             return port.inner.handle_request(request)
         if call.policy.adds_key:
             add_key(call)
-        if self._watch.suspicious:
-            self._watch.above(request.headers, self.resilience)
         result = run_sync(run(call, port))
         if call.answer is None:
             result = self._end(call, result, port.library)
@@ -343,8 +340,6 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             return await port.inner.handle_async_request(request)
         if call.policy.adds_key:
             add_key(call)
-        if self._watch.suspicious:
-            self._watch.above(request.headers, self.resilience)
         result = await run(call, port)
         if call.answer is None:
             result = self._end(call, result, port.library)

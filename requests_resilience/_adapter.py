@@ -18,7 +18,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run
 from seawall.idempotency import add_key
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, Watch, answer_body, blame, retry_after_header
+from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
 from seawall.outcome import Rejection
 from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
@@ -132,7 +132,7 @@ class _Port(Threads):
 
 
 class _Hooks(dict[str, Any]):
-    """A request's hooks, which requests hands on to the request that follows a redirect: the deadline goes with them."""
+    """A request's hooks, which requests hands on to the one that follows a redirect: the deadline goes with them."""
 
     def __init__(self, hooks: dict[str, Any], carrier: Carrier) -> None:
         super().__init__(hooks)
@@ -157,8 +157,7 @@ class ResilientAdapter(BaseAdapter):
         """The adapter underneath."""
         self.resilience = resolve(resilience)
         self._port = _Port(self.inner)
-        self._watch = Watch()
-        self._watch.below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
+        watch_below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
 
     def send(
         self,
@@ -177,8 +176,6 @@ class ResilientAdapter(BaseAdapter):
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         call.sending = (stream, timeout, verify, cert, proxies)
-        if self._watch.suspicious:
-            self._watch.above(request.headers, self.resilience)
         if call.policy.adds_key:
             add_key(call)
         result = run_sync(run(call, self._port))
@@ -202,7 +199,7 @@ class ResilientAdapter(BaseAdapter):
 
     def _end(self, call: Call, result: Any) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
-        self._watch.suspicious = True
+        watch_above(call.request.headers, self.resilience)
         if isinstance(result, Failed):
             raise blame(call, result.error)
         if not isinstance(result, Rejection):

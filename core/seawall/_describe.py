@@ -31,7 +31,7 @@ def describe(policy: Policy) -> str:
 
 def most_attempts(full: Effective) -> int:
     """Sends of one call at most."""
-    return 1 + (full.retry.max_retries if full.retry is not None else 0)
+    return 1 if full.is_off or full.retry is None else 1 + full.retry.max_retries
 
 
 def longest(full: Effective) -> float | None:

@@ -18,8 +18,10 @@ def grow(growth: Growth, base: float, multiplier: float, cap: float, n: int) -> 
     """The delay before retry `n` (from 0) without jitter, in seconds; never above `cap`, whatever `n`."""
     match growth:
         case "exponential":
-            # A large power overflows; from 1,000 doublings on only the cap can be meant.
-            delay = base * multiplier ** min(n, 1000) if multiplier <= 2 else _power(base, multiplier, cap, n)
+            try:
+                delay = base * multiplier**n
+            except OverflowError:
+                delay = cap
         case "linear":
             delay = base * (n + 1)
         case "fibonacci":
@@ -55,15 +57,6 @@ def obey(server_delay: float, cap: float, room: float, u: float) -> float:
     Later by up to half of it, at most `cap` seconds, and at most half of the `room` a deadline leaves after it.
     """
     return server_delay + u * max(0.0, min(server_delay / 2, cap, room / 2))
-
-
-def _power(base: float, multiplier: float, cap: float, n: int) -> float:
-    delay = base
-    for _ in range(n):
-        delay *= multiplier
-        if delay >= cap:
-            return cap
-    return delay
 
 
 def _fibonacci(base: float, cap: float, n: int) -> float:

@@ -120,7 +120,8 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         yield current
         # urllib3 keeps the real error in `reason` or as an argument.
         arguments = [a for a in (*current.args, getattr(current, "reason", None)) if isinstance(a, BaseException)]
-        links = (current.__cause__, current.__context__, *arguments)
+        members = current.exceptions if isinstance(current, BaseExceptionGroup) else ()
+        links = (current.__cause__, current.__context__, *arguments, *members)
         pending.extend(link for link in links if link is not None)
 
 

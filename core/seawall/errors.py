@@ -147,43 +147,36 @@ BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
 }
 
 
-def build(
-    rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None, **facts: Any
+def dress(
+    call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
 ) -> ResilienceError:
-    """The exception of a rejection, in the library's own tree if `leaves` (core class → leaf) is given."""
+    """The exception of a rejected call, with its story; in the library's own tree if its `leaves` are given."""
     kind, policy = BY_REASON[rejection.reason]
+    error = (leaves[kind] if leaves is not None else kind)()
+    facts = error.__dict__
     facts["host"] = rejection.host
     facts["policy"] = policy
     facts["reason"] = rejection.reason.value
     facts["retry_after"] = rejection.retry_after
-    if kind is CircuitOpen:
+    facts["attempts"] = len(call.attempts)
+    facts["elapsed"] = call.state.clock.monotonic() - call.started
+    facts["request"] = call.request
+    facts["report"] = call
+    if policy == "breaker":
         facts["opened_at"] = rejection.since
-    elif kind is HalfOpenLimit:
-        facts["opened_at"] = rejection.since
-        facts["max_requests"] = rejection.limit
+        if kind is HalfOpenLimit:
+            facts["max_requests"] = rejection.limit
     elif kind is BulkheadFull:
         facts["max_wait"] = rejection.limit
     elif kind is DeadlineExceeded:
         facts["scope"] = rejection.scope
         facts["duration"] = rejection.limit
-        facts["reason"] = f"{rejection.scope} timeout"
-        if rejection.limit is not None:
-            facts["reason"] += f" of {rejection.limit:.3g} s"
+        length = "" if rejection.limit is None else f" of {rejection.limit:.3g} s"
+        facts["reason"] = f"{rejection.scope} timeout{length}"
     elif policy in ("retry", "budget"):
         facts["last_error"] = rejection.cause
         facts["response"] = rejection.response
-    error = (leaves[kind] if leaves is not None else kind)(**facts)
-    error.__cause__ = rejection.cause
     return error
-
-
-def dress(
-    call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
-) -> ResilienceError:
-    """The exception of a rejected call, with its story."""
-    attempts = call.attempts
-    elapsed = call.state.clock.monotonic() - call.started
-    return build(rejection, leaves, attempts=len(attempts), elapsed=elapsed, report=call, request=call.request)
 
 
 def _restore(kind: type[ResilienceError], facts: dict[str, Any]) -> ResilienceError:

@@ -80,7 +80,10 @@ async def run(call: Call, runtime: Runtime) -> Any:
         try:
             refused = state.admit(admission, now) if call.deadline is None or now < call.deadline else _too_late(call)
             if refused is not None:
-                refused = await _enter(call, admission, refused, runtime)
+                if not isinstance(refused, Rejection):
+                    refused = await _enter(call, admission, refused, runtime)
+                elif refused.reason is Reason.DEADLINE:
+                    state.count_rejection(now)
                 if refused is not None:
                     return _refused(call, refused, last)
             if last is not None:
@@ -460,7 +463,7 @@ def _give_up(call: Call, last: _Last, *, raises: bool) -> Rejection | Failed:
     if call.state.hub.listening:
         _ended(call)
     outcome, name = last.outcome, call.state.name
-    if raises:
+    if raises and outcome.scope != "total":
         reason = _ENDINGS.get(call.ending or Ending.NOT_RETRYABLE, Reason.NOT_RETRYABLE)
         return Rejection(reason, name, outcome.retry_after, cause=last.error, response=last.response)
     if outcome.scope is not None:

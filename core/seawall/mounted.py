@@ -46,41 +46,31 @@ def retry_after_header(error: ResilienceError) -> dict[str, str]:
     return {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
 
 
-class Watch:
-    """Warns, once per Resilience, when somebody below or above retries too, since attempts then multiply."""
+def watch_below(retries: Any, resilience: Resilience) -> None:
+    """Warn, once per Resilience, if the transport underneath makes `retries` extra attempts itself."""
+    if isinstance(retries, int) and retries > 0 and resilience.hub.is_first("retrier below"):
+        warnings.warn(
+            f"seawall: the transport underneath retries {retries} times itself, and attempts multiply: up to "
+            f"{_attempts(resilience) * (1 + retries)} a call with this policy. Set its retries to 0",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
-    __slots__ = ("suspicious",)
 
-    def __init__(self) -> None:
-        self.suspicious = False
-        """A call ended badly: if the next one is an SDK's retry of it, its headers say so."""
-
-    def below(self, retries: Any, resilience: Resilience) -> None:
-        """`retries` extra attempts are made by the transport underneath."""
-        if isinstance(retries, int) and retries > 0 and resilience.hub.is_first("retrier below"):
-            attempts = _attempts(resilience)
-            warnings.warn(
-                f"seawall: the transport underneath retries {retries} times itself, and attempts multiply: up to "
-                f"{attempts * (1 + retries)} a call with this policy. Set its retries to 0",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-    def above(self, headers: Headers, resilience: Resilience) -> None:
-        """An SDK that retries numbers its attempts."""
-        count = headers.get("x-stainless-retry-count")
-        if isinstance(count, bytes):
-            count = count.decode("ascii", "replace")
-        if not isinstance(count, str) or not count.isascii() or not count.isdigit() or int(count[:4]) == 0:
-            return
-        self.suspicious = False
-        if resilience.hub.is_first("retrier above"):
-            warnings.warn(
-                "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
-                f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)",
-                RuntimeWarning,
-                stacklevel=4,
-            )
+def watch_above(headers: Headers, resilience: Resilience) -> None:
+    """Warn, once per Resilience, if the call that failed is an SDK's own retry: its headers number the tries."""
+    count = headers.get("x-stainless-retry-count")
+    if isinstance(count, bytes):
+        count = count.decode("ascii", "replace")
+    if not isinstance(count, str) or not count.isascii() or not count.isdigit() or int(count[:4]) == 0:
+        return
+    if resilience.hub.is_first("retrier above"):
+        warnings.warn(
+            "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
+            f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def _attempts(resilience: Resilience) -> int:

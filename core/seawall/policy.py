@@ -107,11 +107,15 @@ class Policy:
         """
         policy = cls(
             # Stands in for first_byte=600 until that clock exists: without any, a silent server holds the call.
-            timeouts=Timeouts(attempt=600),
+            timeouts=Timeouts(attempt=None, idle=600),
             retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
             rejections="respond",
         )
-        later = ("first_content=60 and idle=60 (answers that stream)", "inspect_streams (errors inside a stream)")
+        later = (
+            "first_byte=600 (idle=600 stands in for it)",
+            "first_content=60 and idle=60 (answers that stream)",
+            "inspect_streams (errors inside a stream)",
+        )
         return _preset(policy, later, parts)
 
     def over(self, base: Policy) -> Policy:

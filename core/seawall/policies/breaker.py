@@ -19,6 +19,7 @@ from enum import Enum
 from typing import Final
 
 from seawall import _check
+from seawall.backoff import grow
 from seawall.stats.window import Column, Window
 
 
@@ -86,7 +87,7 @@ class Breaker:
 
     def opening(self, growth: int, u: float) -> float:
         """Seconds the opening number `growth` (from 0) lasts."""
-        length = min(self.open_duration * self.open_multiplier ** min(growth, 500), self.max_open_duration)
+        length = grow("exponential", self.open_duration, self.open_multiplier, self.max_open_duration, growth)
         return length * (1 + self.open_jitter * (2 * u - 1))
 
     def weigh(self, result: Result, *, timeout: bool, status_5xx: bool, status_429: bool) -> Result:
@@ -384,6 +385,9 @@ class BreakerState:
             self.window.clear()
         else:
             after = Isolated(now)
+        if trigger is Trigger.SLOW and type(before) is Closed:  # those in flight were the evidence: leave it on record
+            for _ in range(before.slow_in_flight):
+                self.window.count(Column.SLOW, now)
         self.phase = after
         if trigger is not Trigger.RESET or type(before) is not Closed:
             self.change_count += 1

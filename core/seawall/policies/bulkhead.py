@@ -61,10 +61,12 @@ class Turn(Enum):
 class Ticket:
     """One waiter. `wake` may be called from any thread, more than once, before or after `on_wake`."""
 
-    __slots__ = ("_awake", "_wake", "joined_at", "turn")
+    __slots__ = ("_awake", "_wake", "joined_at", "number", "turn")
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, number: int = 0) -> None:
         self.turn = Turn.WAITING
+        self.number = number
+        """Place in the order of arrival."""
         self.joined_at = now
         self._wake: Callable[[], object] | None = None
         self._awake = False
@@ -95,9 +97,10 @@ class Queue:
     not there is no error, so that none is ever in neither place.
     """
 
-    __slots__ = ("granted", "waiting")
+    __slots__ = ("_last", "granted", "waiting")
 
     def __init__(self) -> None:
+        self._last = 0
         self.waiting: deque[Ticket] = deque()
         self.granted: dict[Ticket, float] = {}
         """Ticket → when it was granted."""
@@ -106,7 +109,8 @@ class Queue:
         return len(self.waiting)
 
     def join(self, now: float) -> Ticket:
-        ticket = Ticket(now)
+        self._last += 1
+        ticket = Ticket(now, self._last)
         self.waiting.append(ticket)
         return ticket
 
@@ -134,10 +138,11 @@ class Queue:
         return True
 
     def rejoin(self, ticket: Ticket) -> None:
-        """A waiter whose grant lapsed is alive after all: it keeps its place in front."""
+        """A waiter whose grant lapsed is alive after all: it keeps its place."""
         if ticket.turn is Turn.LAPSED:
             ticket.turn = Turn.WAITING
-            self.waiting.appendleft(ticket)
+            place = sum(other.number < ticket.number for other in self.waiting)
+            self.waiting.insert(place, ticket)
 
     def leave(self, ticket: Ticket) -> None:
         """The waiter gives up; what it was granted is free again."""

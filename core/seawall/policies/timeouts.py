@@ -59,14 +59,11 @@ class Timeouts:
         if UNSET not in given.values():
             return self
         merged = {name: getattr(base, name) if value is UNSET else value for name, value in given.items()}
-        # Inherited clocks may be longer than one set here: those shrink, only values set together can contradict.
+        # Only values set together can contradict: of two that met by inheritance, the wider clock caps the narrower.
         for short, long in (("attempt", "total"), ("connect", "total"), ("connect", "attempt")):
             low, high = merged[short], merged[long]
             if isinstance(low, float) and isinstance(high, float) and low > high:
-                if given[short] is UNSET:
-                    merged[short] = high
-                elif given[long] is UNSET:
-                    merged[long] = low
+                merged[short] = high
         return Timeouts(**merged)
 
 
