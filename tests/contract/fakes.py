@@ -42,6 +42,11 @@ def always_fine(_: Asked) -> Reply:
     return Reply()
 
 
+def always_busy(_: Asked) -> Reply:
+    """Another one."""
+    return Reply(503)
+
+
 class Fake:
     """What the fakes of the libraries share: a handler, a log, and an attribute of their own."""
 
@@ -52,6 +57,12 @@ class Fake:
         self.handler = handler
         self.asked: list[Asked] = []
         self.entered = self.left = self.closed = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"handler": self.handler}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["handler"])  # type: ignore[misc]
 
     def decide(self, asked: Asked) -> Reply:
         """Log the call and answer it, or raise what the handler gave."""
@@ -107,8 +118,6 @@ class Httpx2Fake(_HttpxFake, httpx2.BaseTransport, httpx2.AsyncBaseTransport):
 
 
 class RequestsFake(Fake, requests.adapters.HTTPAdapter):
-    __attrs__ = [*requests.adapters.HTTPAdapter.__attrs__, "handler", "asked", "closed"]  # noqa: RUF012
-
     def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         body = request.body or b""
         if not isinstance(body, (bytes, str)):

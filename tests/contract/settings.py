@@ -16,18 +16,26 @@ def retrying(**changes: Any) -> Retry:
 
 
 def tripping(**changes: Any) -> Breaker:
-    """Opens after two failures in a row, for 0.2 s; one probe that succeeds closes it."""
+    """Opens after two failures in a row, for longer than any scenario; one probe that succeeds closes it."""
     defaults: dict[str, Any] = {
         "failure_threshold": 2,
         "min_failure_span": 0,
-        "open_duration": 0.2,
-        "max_open_duration": 0.2,
+        "open_duration": 30,
+        "max_open_duration": 30,
         "open_multiplier": 1,
         "open_jitter": 0,
         "success_threshold": 1,
         "half_open_max_requests": 1,
     }
     return Breaker(**(defaults | changes))
+
+
+RECOVERS_IN = 0.15
+
+
+def recovering(**changes: Any) -> Breaker:
+    """The same, but a probe is let through when `RECOVERS_IN` seconds have passed."""
+    return tripping(**({"open_duration": 0.1, "max_open_duration": 0.1} | changes))
 
 
 def one_at_a_time(**changes: Any) -> Bulkhead:

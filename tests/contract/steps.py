@@ -203,11 +203,29 @@ def bomb(fields: int = 10_000) -> Step:
     return answer(200, b"many", [(f"X-Field-{n}", "value") for n in range(fields)])
 
 
-def slow(seconds: float, then: Step) -> Step:
-    """Think for a while, then go on with another step."""
+class Crowd:
+    """How many requests a server was working on at once."""
+
+    def __init__(self) -> None:
+        self.now = self.peak = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.peak = max(self.peak, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.now -= 1
+
+
+def slow(seconds: float, then: Step, crowd: Crowd | None = None) -> Step:
+    """Think for a while, counted in `crowd`, then go on with another step."""
 
     def play(exchange: Exchange) -> None:
-        exchange.stopped.wait(min(seconds, LONGEST))
+        with crowd or Crowd():
+            exchange.stopped.wait(min(seconds, LONGEST))
         then.play(exchange)
 
     return Step(play)

@@ -50,12 +50,6 @@ def _file(kit: Kit, stack: ExitStack, path: Path) -> dict[str, Any]:
     return {"content": kit.file(stack.enter_context(path.open("rb")))}
 
 
-def _file_read_into(kit: Kit, stack: ExitStack, path: Path) -> dict[str, Any]:
-    opened = stack.enter_context(path.open("rb"))
-    opened.read(1000)
-    return {"content": kit.file(opened)}
-
-
 def _multipart_file(_: Kit, stack: ExitStack, path: Path) -> dict[str, Any]:
     return {"files": {"f": ("f.bin", stack.enter_context(path.open("rb")))}}
 
@@ -67,7 +61,6 @@ KINDS = {
     "form": Kind(lambda *_: {"data": {"a": "1"}}, b"a=1", True, True),
     "generator": Kind(lambda kit, *_: {"content": kit.source([CONTENT, b"end"])}, CONTENT + b"end", False, False),
     "file": Kind(_file, CONTENT, False, True),
-    "file-read-into": Kind(_file_read_into, CONTENT[1000:], False, True),
     "multipart-bytes": Kind(lambda *_: {"files": {"f": ("f.bin", CONTENT)}}, CONTENT, True, True),
     "multipart-file": Kind(_multipart_file, CONTENT, True, True),
     "multipart-one-way": Kind(lambda *_: {"files": {"f": ("f.bin", OneWay(CONTENT))}}, CONTENT, False, True),

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import urllib3
 
 import seawall
 from seawall import Resilience, Timeouts
@@ -37,8 +38,8 @@ async def ends_in(seconds: float, client: Client, url: str, **options: Any) -> s
 async def test__silent_server__deadline_ends_the_call_in_time(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang())
     async with kit.mounted(quick()) as client:
-        with seawall.deadline(0.3):
-            error = await ends_in(0.3, client, peer / "x?token=secret")
+        with seawall.deadline(0.12):
+            error = await ends_in(0.12, client, peer / "x?token=secret")
     assert (error.scope, error.host) == ("total", peer.url)
     assert error.request is not None
     assert "secret" not in str(error)
@@ -46,23 +47,23 @@ async def test__silent_server__deadline_ends_the_call_in_time(kit: Kit, peer: Pe
 
 async def test__total__bounds_the_call_and_says_its_length(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang())
-    async with kit.mounted(only(timeouts=Timeouts(total=0.3))) as client:
-        error = await ends_in(0.3, client, peer / "x")
-    assert (error.scope, error.duration) == ("total", 0.3)
+    async with kit.mounted(only(timeouts=Timeouts(total=0.12))) as client:
+        error = await ends_in(0.12, client, peer / "x")
+    assert (error.scope, error.duration) == ("total", 0.12)
     again = pickle.loads(pickle.dumps(error))
-    assert (type(again), again.scope, again.duration, str(again)) == (type(error), "total", 0.3, str(error))
+    assert (type(again), again.scope, again.duration, str(again)) == (type(error), "total", 0.12, str(error))
 
 
 async def test__total__covers_all_attempts_and_their_waits(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.1, answer(503, b"last")))
-    resilience = only(timeouts=Timeouts(total=0.35), retry=retrying(max_retries=50))
+    peer.script(steps.slow(0.06, answer(503, b"last")))
+    resilience = only(timeouts=Timeouts(total=0.15), retry=retrying(max_retries=50))
     started = time.monotonic()
     async with kit.mounted(resilience) as client:
         # Whether the last attempt is answered or cut depends on the machine; both end in time.
         with suppress(seawall.DeadlineExceeded):
             assert (await client.get(peer / "x")).body == b"last"
-    assert time.monotonic() - started < 0.35 + MARGIN
-    assert 1 <= peer.count <= 4
+    assert time.monotonic() - started < 0.15 + MARGIN
+    assert 2 <= peer.count <= 4
 
 
 async def test__backoff_longer_than_the_deadline__the_answer_is_returned_at_once(kit: Kit, peer: Peer) -> None:
@@ -80,27 +81,27 @@ async def test__backoff_longer_than_the_deadline__the_answer_is_returned_at_once
 
 async def test__attempt_clock__a_hung_attempt_is_repeated(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang(), answer(200))
-    async with kit.mounted(only(timeouts=Timeouts(attempt=0.2), retry=retrying())) as client:
+    async with kit.mounted(only(timeouts=Timeouts(attempt=0.15), retry=retrying())) as client:
         got = await client.get(peer / "x")
     assert (got.status, peer.count) == (200, 2)
 
 
 async def test__attempt_clock__to_the_end__says_attempt(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang())
-    resilience = only(timeouts=Timeouts(attempt=0.15), retry=retrying(max_retries=1))
+    resilience = only(timeouts=Timeouts(attempt=0.1), retry=retrying(max_retries=1))
     async with kit.mounted(resilience) as client:
-        error = await ends_in(0.3, client, peer / "x")
-    assert (error.scope, error.duration, error.attempts, peer.count) == ("attempt", 0.15, 2, 2)
+        error = await ends_in(0.2, client, peer / "x")
+    assert (error.scope, error.duration, error.attempts, peer.count) == ("attempt", 0.1, 2, 2)
 
 
 async def test__connect_clock__a_black_hole_is_left_and_may_be_repeated(kit: Kit) -> None:
     with BlackHole() as hole:
-        resilience = only(timeouts=Timeouts(connect=0.15), retry=retrying(max_retries=1))
+        resilience = only(timeouts=Timeouts(connect=0.1), retry=retrying(max_retries=1))
         async with kit.mounted(resilience) as client:
             started = time.monotonic()
             with pytest.raises(kit.errors.timeout) as caught:
                 await client.request("POST", hole / "x", content=b"never sent")
-    assert 0.25 < time.monotonic() - started < 0.3 + MARGIN
+    assert 0.15 < time.monotonic() - started < 0.2 + MARGIN
     report = seawall.report(caught.value)
     assert report is not None
     assert len(report.attempts) == 2
@@ -110,13 +111,13 @@ async def test__client_with_the_shorter_clock__wins_with_its_own_error(kit: Kit,
     peer.script(steps.hang())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # mounting may say that our clock is the longer one
-        client = kit.mounted(only(timeouts=Timeouts(attempt=5, total=8)), timeout=0.15)
+        client = kit.mounted(only(timeouts=Timeouts(attempt=5, total=8)), timeout=0.1)
     async with client:
         started = time.monotonic()
         with pytest.raises(kit.errors.read_timeout) as caught:
             await client.get(peer / "x")
     assert type(caught.value) is kit.errors.read_timeout
-    assert time.monotonic() - started < 0.15 + MARGIN
+    assert time.monotonic() - started < 0.1 + MARGIN
 
 
 async def test__timeout_of_one_call__is_kept(kit: Kit, peer: Peer) -> None:
@@ -124,88 +125,88 @@ async def test__timeout_of_one_call__is_kept(kit: Kit, peer: Peer) -> None:
     async with kit.mounted(only(), timeout=9) as client:
         started = time.monotonic()
         with pytest.raises(kit.errors.read_timeout):
-            await client.get(peer / "x", timeout=0.15)
-    assert time.monotonic() - started < 0.15 + MARGIN
+            await client.get(peer / "x", timeout=0.1)
+    assert time.monotonic() - started < 0.1 + MARGIN
 
 
 async def test__deadline__spans_redirects(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.15, steps.redirect("/again")))
+    peer.script(steps.slow(0.06, steps.redirect("/again")))
     async with kit.mounted(only()) as client:
-        with seawall.deadline(0.4):
-            await ends_in(0.4, client, peer / "x", follow=True)
+        with seawall.deadline(0.15):
+            await ends_in(0.15, client, peer / "x", follow=True)
     assert peer.count <= 4
 
 
 async def test__total__spans_redirects(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.15, steps.redirect("/again")))
-    async with kit.mounted(only(timeouts=Timeouts(total=0.4))) as client:
-        await ends_in(0.4, client, peer / "x", follow=True)
+    peer.script(steps.slow(0.06, steps.redirect("/again")))
+    async with kit.mounted(only(timeouts=Timeouts(total=0.15))) as client:
+        await ends_in(0.15, client, peer / "x", follow=True)
     assert peer.count <= 4
 
 
 async def test__deadline__covers_the_body(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.drip(b"first", b"." * 60, gap=0.1))
+    peer.script(steps.drip(b"first", b"." * 200, gap=0.01))
     async with kit.mounted(only()) as client:
-        with seawall.deadline(0.4):
-            await ends_in(0.4, client, peer / "x")
+        with seawall.deadline(0.15):
+            await ends_in(0.15, client, peer / "x")
 
 
 async def test__deadline__covers_a_streamed_body(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.drip(b"first", b"." * 60, gap=0.1))
+    peer.script(steps.drip(b"first", b"." * 200, gap=0.01))
     async with kit.mounted(only()) as client:
         started = time.monotonic()
-        with seawall.deadline(0.4):
+        with seawall.deadline(0.15):
             async with await client.stream("GET", peer / "x") as stream:
                 with pytest.raises(seawall.DeadlineExceeded) as caught:
                     await stream.read()
-    assert time.monotonic() - started < 0.4 + MARGIN
+    assert time.monotonic() - started < 0.15 + MARGIN
     assert isinstance(caught.value, kit.errors.timeout)
 
 
 async def test__deadline_gone__nothing_is_sent(kit: Kit, peer: Peer) -> None:
     async with kit.mounted(only()) as client:
-        with seawall.deadline(0.05):
-            await kit.sleep(0.1)
+        with seawall.deadline(0.03):
+            await kit.sleep(0.05)
             with pytest.raises(seawall.DeadlineExceeded):
                 await client.get(peer / "x")
     assert (peer.count, peer.connections) == (0, 0)
 
 
 async def test__nested_deadlines__the_earliest_holds_and_none_detaches(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.4, answer(200)))
+    peer.script(steps.slow(0.15, answer(200)))
     async with kit.mounted(only()) as client:
-        with seawall.deadline(0.2), seawall.deadline(5):
-            await ends_in(0.2, client, peer / "x")
-        with seawall.deadline(0.2), seawall.deadline(None):
+        with seawall.deadline(0.08), seawall.deadline(5):
+            await ends_in(0.08, client, peer / "x")
+        with seawall.deadline(0.08), seawall.deadline(None):
             assert (await client.get(peer / "x")).status == 200
 
 
 async def test__no_deadline_and_no_clock_of_ours__healthy_slowness_is_not_cut(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.drip(b"first", b"." * 20, gap=0.05))
-    async with kit.mounted(Resilience(), timeout=0.5) as client:
+    peer.script(steps.drip(b"first", b"." * 20, gap=0.02))
+    async with kit.mounted(Resilience(), timeout=0.3) as client:
         got = await client.get(peer / "x")
     assert got.body == b"first" + b"." * 20
 
 
 async def test__deadline__is_each_tasks_or_threads_own(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.5, answer(200)))
+    peer.script(steps.slow(0.2, answer(200)))
     async with kit.mounted(only()) as client:
 
         async def call(seconds: float) -> int:
             with seawall.deadline(seconds):
                 return (await client.get(peer / "x")).status
 
-        short, long = await kit.together(partial(call, 0.15), partial(call, 5))
+        short, long = await kit.together(partial(call, 0.08), partial(call, 5))
     assert isinstance(short, seawall.DeadlineExceeded)
     assert long == 200
 
 
-def limits(kit: Kit, extras: dict[str, Any]) -> tuple[float | None, float | None]:
+def limits(kit: Kit, extras: dict[str, Any]) -> Any:
     """Connect and read timeout as the library hands them down."""
     timeout = extras["timeout"]
-    if kit.name == "requests":
-        return timeout if isinstance(timeout, tuple) else (timeout, timeout)
-    return timeout["connect"], timeout["read"]
+    if isinstance(timeout, urllib3.Timeout):
+        return timeout.connect_timeout, timeout.read_timeout
+    return timeout if kit.name == "requests" else (timeout["connect"], timeout["read"])
 
 
 async def test__clients_own_limits__reach_the_transport_unchanged(kit: Kit) -> None:
@@ -219,7 +220,7 @@ async def test__client_without_limits__gets_ours(kit: Kit) -> None:
     fake = kit.fake()
     async with kit.mounted(Resilience(), fake=fake, timeout=None) as client:
         await client.get("http://a.test/x")
-    assert limits(kit, fake.asked[0].extras) == (5, 90)
+    assert limits(kit, fake.asked[0].extras) == pytest.approx((5, 90), abs=0.5)
 
 
 async def test__deadline__lowers_the_limits_handed_down(kit: Kit) -> None:
@@ -228,5 +229,5 @@ async def test__deadline__lowers_the_limits_handed_down(kit: Kit) -> None:
         with seawall.deadline(1):
             await client.get("http://a.test/x")
     connect, read = limits(kit, fake.asked[0].extras)
-    assert 0.5 < (connect or 0) <= 1
-    assert 0.5 < (read or 0) <= 1
+    assert 0.5 < connect <= 1
+    assert 0.5 < read <= 1

@@ -13,7 +13,13 @@ from tests.contract.faults import FAULTS, Fault
 from tests.contract.peer import Peer
 from tests.contract.settings import only, retrying
 
-NEVER_THE_HOSTS = ("bad_gzip", "redirect_loop", "bad_scheme", "no_host")
+# (successes, failures, permits out) of the faults that are not the host's: what it sent was sent well, or nothing was.
+GOOD: dict[str, list[tuple[int, int, int]]] = {
+    "bad_gzip": [(1, 0, 0)],
+    "redirect_loop": [(4, 0, 0)],
+    "bad_scheme": [],
+    "no_host": [],
+}
 
 
 async def provoke(client: Client, fault: Fault, url: str, method: str) -> Exception:
@@ -61,9 +67,8 @@ async def test__verdict__is_the_hosts_only_if_the_host_failed(kit: Kit, stack: E
     resilience = only()
     async with kit.mounted(resilience, **fault.client) as client:
         await provoke(client, fault, url, fault.method())
-    failures = sum(snapshot.failures for snapshot in resilience.snapshots())
-    assert failures == (0 if fault.name in NEVER_THE_HOSTS else 1)
-    assert sum(snapshot.in_flight for snapshot in resilience.snapshots()) == 0
+    counted = [(s.successes, s.failures, s.in_flight) for s in resilience.snapshots() if s.requests or s.in_flight]
+    assert counted == GOOD.get(fault.name, [(0, 1, 0)])
 
 
 async def test__half_headers__are_whatever_the_library_makes_of_them(kit: Kit, peer: Peer) -> None:
@@ -78,13 +83,13 @@ async def test__half_headers__are_whatever_the_library_makes_of_them(kit: Kit, p
 
 
 async def test__pool_exhausted__is_ours_and_not_the_hosts(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.4, steps.answer(200)))
+    peer.script(steps.slow(0.25, steps.answer(200)))
     resilience = only()
     async with kit.mounted(resilience, pool=1, timeout=2) as client:
 
         async def wait() -> object:
             await kit.until(lambda: peer.count == 1)
-            return await client.get(peer / "second", timeout=0.15 if kit.name != "requests" else 2)
+            return await client.get(peer / "second", timeout=0.1 if kit.name != "requests" else 2)
 
         first, second = await kit.together(lambda: client.get(peer / "first"), wait)
     assert first.status == 200

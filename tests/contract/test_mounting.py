@@ -13,7 +13,7 @@ import pytest
 import seawall
 from seawall import Policy, Resilience
 from tests.contract.clients import Client, Kit
-from tests.contract.fakes import Asked, Reply
+from tests.contract.fakes import Asked, Reply, always_busy
 from tests.contract.peer import Peer
 from tests.contract.settings import only, quick, retrying, tripping
 from tests.contract.steps import answer
@@ -176,10 +176,11 @@ async def test__no_retrier_underneath__no_warning(kit: Kit, peer: Peer) -> None:
 
 
 async def test__retrier_above__one_warning(kit: Kit, peer: Peer) -> None:
-    async with kit.mounted(quick()) as client:
+    peer.script(answer(503))
+    async with kit.mounted(only()) as client:
         with recorded() as caught:
-            for _ in range(3):
-                await client.get(peer / "x", headers={"x-stainless-retry-count": "1"})
+            for count in range(3):  # as an SDK numbers its attempts
+                await client.get(peer / "x", headers={"x-stainless-retry-count": str(count)})
     (warning,) = caught
     assert "max_retries" in str(warning.message)
 
@@ -194,10 +195,13 @@ async def test__clock_longer_than_the_clients__one_warning_at_most(kit: Kit, pee
 
 
 async def test__adapter_or_transport__pickles_with_its_policies(kit: Kit) -> None:
-    outer = kit.wrap(kit.fake(), only(breaker=tripping()))
+    outer = kit.wrap(kit.fake(always_busy), only(breaker=tripping()))
     again = pickle.loads(pickle.dumps(outer))
     async with kit.bare(fake=again) as client:
-        assert (await client.get("http://a.test/x")).status == 200
+        for _ in range(2):
+            assert (await client.get("http://a.test/x")).status == 503
+        with pytest.raises(seawall.CircuitOpen):
+            await client.get("http://a.test/x")
 
 
 async def test__close__reaches_the_transport_underneath(kit: Kit) -> None:

@@ -26,7 +26,7 @@ async def test__override_retry_none__one_attempt(kit: Kit, peer: Peer) -> None:
 async def test__override_timeouts__merge_with_the_policys(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang(), answer(200))
     async with kit.mounted(quick()) as client:
-        with seawall.override(timeouts=Timeouts(attempt=0.15)):
+        with seawall.override(timeouts=Timeouts(attempt=0.1)):
             assert (await client.get(peer / "x")).status == 200
     assert peer.count == 2
 
@@ -82,7 +82,7 @@ async def test__override__does_not_leak_out_of_its_task(kit: Kit, peer: Peer) ->
 
         async def inside() -> None:
             with seawall.override(retry=None):
-                await kit.sleep(0.15)
+                await kit.sleep(0.1)
 
         async def outside() -> int:
             await kit.sleep(0.05)
@@ -98,7 +98,8 @@ async def test__disabled__the_bare_client_and_no_trace(kit: Kit, peer: Peer) -> 
     async with kit.mounted(resilience) as client:
         with seawall.disabled():
             got = await client.get(peer / "x")
-    assert (got.status, peer.count, len(resilience)) == (503, 1, 0)
+    assert (got.status, peer.count) == (503, 1)
+    assert [(s.requests, s.in_flight, s.acquire_attempts) for s in resilience.snapshots()] in ([], [(0, 0, 0)])
     assert seawall.report(got.raw) is None
 
 
@@ -123,7 +124,7 @@ async def test__mode_off__one_host_only(kit: Kit, peer: Peer, other: Peer) -> No
 
 async def test__configure__while_running_keeps_the_state(kit: Kit, peer: Peer) -> None:
     peer.script(answer(503))
-    resilience = only(breaker=tripping(open_duration=30, max_open_duration=30))
+    resilience = only(breaker=tripping())
     async with kit.mounted(resilience) as client:
         for _ in range(2):
             await client.get(peer / "x")

@@ -31,6 +31,12 @@ EXCHANGES: dict[str, tuple[Step, str, str, dict[str, Any]]] = {
     "not-found": (answer(404, b"no such thing"), "GET", "x", {}),
     "reason": (steps.raw(b"HTTP/1.1 299 Quite Right\r\nContent-Length: 2\r\n\r\nok"), "GET", "x", {}),
     "http-1.0": (steps.raw(b"HTTP/1.0 200 OK\r\n\r\nuntil the end"), "GET", "x", {}),
+    "interim": (
+        steps.raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        "GET",
+        "x",
+        {},
+    ),
     "latin-1": (answer(200, b"caf\xe9", [LATIN]), "GET", "x", {}),
     "gzip": (steps.gzipped(b"unpacked " * 100), "GET", "x", {}),
     "chunked": (answer(200, b"0123456789", chunks=4), "GET", "x", {}),

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from seawall import Breaker, Bulkhead, ErrorKind, HostSnapshot, Policy, Resilience, Retry, TokenBudget
+from seawall import Breaker, Bulkhead, ErrorKind, HostSnapshot, Policy, Resilience, Retry, TokenBudget, Verdict
 from seawall._story import Call
 from seawall.admission import Admission
 from seawall.classification import of_error
 from seawall.flow import Failed, run
-from seawall.outcome import Outcome, Rejection, Sent
+from seawall.outcome import Again, Outcome, Rejection, Sent
 from seawall.testing import VirtualClock, VirtualRuntime, simulate
 from seawall.testing.virtual import sleep
 
@@ -145,6 +145,8 @@ class Stage:
         self.peer = Peer(*script)
         self.times: list[float] = []
         """When each attempt left, in seconds since the start."""
+        self.held: list[Admission] = []
+        self.waiting: list[Coroutine[Any, Any, Any]] = []
         send = self.peer.send
 
         async def timed(call: Call, admission: Admission) -> Answer:
@@ -203,16 +205,33 @@ class Stage:
         return await done if hasattr(done, "__await__") else done
 
     def hold(self, override: Any = None) -> Admission:
-        """Another attempt, in flight until `end()`."""
+        """Another attempt, in flight until the test ends it."""
         call = self.call(None, override)
         admission = Admission(call, 1, self.clock.now)
         assert call.state.admit(admission, self.clock.now) is None
+        self.held.append(admission)
         return admission
+
+    def line_up(self) -> Coroutine[Any, Any, Any]:
+        """Another call, driven to where it waits and no further."""
+        call = self.start()
+        call.send(None)
+        self.waiting.append(call)
+        return call
 
     def end(self, admission: Admission) -> None:
         """Its answer came, and was good."""
         admission.headers_at = self.clock.now
         admission.finish()
+
+    def settle(self, verdict: Verdict, kind: ErrorKind | None = None, status: int | None = None) -> None:
+        """One attempt from start to end."""
+        admission = self.hold()
+        admission.headers_at = self.clock.now
+        admission.status = status
+        if kind is not None:
+            admission.outcome = outcome(verdict, kind, status)
+        admission.call.state.settle(admission, verdict, self.clock.now)
 
     def close_gate(self, seconds: float) -> None:
         """The server asks everybody to wait, in its answer to a request that cannot be repeated."""
@@ -222,6 +241,13 @@ class Stage:
         self.peer.script = before
         self.peer.sent.clear()
         self.times.clear()
+
+
+def outcome(
+    verdict: Verdict = Verdict.FAILURE, kind: ErrorKind = ErrorKind.CONNECTION_RESET, status: int | None = None
+) -> Outcome:
+    """What happened to an attempt; left out: its connection was reset."""
+    return Outcome(verdict, kind, Again.NO, status=status)
 
 
 def only(**parts: Any) -> Policy:

@@ -72,7 +72,9 @@ def test__growth__any_figures__is_finite_never_negative_never_above_the_cap(
 
 
 @given(st.sampled_from(GROWTHS), st.floats(0, 10), st.floats(1, 10), seconds, st.integers(0, 200))
-def test__growth__next_step__is_never_shorter(growth: Growth, base: float, multiplier: float, cap: float, n: int) -> None:
+def test__growth__next_step__is_never_shorter(
+    growth: Growth, base: float, multiplier: float, cap: float, n: int
+) -> None:
     assert backoff.grow(growth, base, multiplier, cap, n + 1) >= backoff.grow(growth, base, multiplier, cap, n)
 
 
@@ -137,7 +139,9 @@ def test__decorrelated__at_the_cap__delays_still_differ() -> None:
 
 
 @given(seconds, seconds, seconds, chance)
-def test__decorrelated__any_figures__stays_between_base_and_cap(base: float, cap: float, previous: float, u: float) -> None:
+def test__decorrelated__any_figures__stays_between_base_and_cap(
+    base: float, cap: float, previous: float, u: float
+) -> None:
     delay = backoff.decorrelated(base, cap, previous, u)
     assert min(base, cap) <= delay <= cap or delay == pytest.approx(cap)
 
@@ -159,10 +163,18 @@ def test__decorrelated__ten_thousand_rounds__never_leaves_its_bounds() -> None:
     ],
 )
 def test__server_delay__is_obeyed_and_spread(asked: float, u: float, expected: float) -> None:
-    assert backoff.obey(asked, 30, u) == pytest.approx(expected, abs=1e-4)
+    assert backoff.obey(asked, 30, math.inf, u) == pytest.approx(expected, abs=1e-4)
 
 
-@given(st.floats(0, 1e9), seconds, chance)
-def test__server_delay__any_figures__is_never_shortened_and_spread_by_the_cap_at_most(asked: float, cap: float, u: float) -> None:
-    delay = backoff.obey(asked, cap, u)
+def test__server_delay__near_a_deadline__leaves_half_the_room_for_the_attempt() -> None:
+    assert backoff.obey(4, 30, 1, math.nextafter(1, 0)) == pytest.approx(4.5)
+    assert backoff.obey(4, 30, -1, 0.9) == 4
+
+
+@given(st.floats(0, 1e9), seconds, st.floats(-1e9, math.inf), chance)
+def test__server_delay__any_figures__is_never_shortened_and_spread_by_the_cap_at_most(
+    asked: float, cap: float, room: float, u: float
+) -> None:
+    delay = backoff.obey(asked, cap, room, u)
     assert asked <= delay <= asked + min(asked / 2, cap)
+    assert delay <= asked + max(0, room / 2)

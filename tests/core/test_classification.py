@@ -61,7 +61,9 @@ ERROR_STATUSES = [
 ]
 
 
-@pytest.mark.parametrize(("status", "kind", "verdict", "again"), ERROR_STATUSES, ids=[str(row[0]) for row in ERROR_STATUSES])
+@pytest.mark.parametrize(
+    ("status", "kind", "verdict", "again"), ERROR_STATUSES, ids=[str(row[0]) for row in ERROR_STATUSES]
+)
 def test__status__means(status: int, kind: ErrorKind, verdict: Verdict, again: Again) -> None:
     seen = outcome(status)
     assert (seen.status, seen.kind, seen.verdict, seen.again, seen.sent) == (status, kind, verdict, again, S.YES)
@@ -108,7 +110,14 @@ ERRORS = [
 def test__exception__means(kind: ErrorKind, verdict: Verdict, again: Again, sent: Sent) -> None:
     error = OSError("gone")
     seen = classification.of_error(error, kind)
-    assert (seen.error, seen.status, seen.kind, seen.verdict, seen.again, seen.sent) == (error, None, kind, verdict, again, sent)
+    assert (seen.error, seen.status, seen.kind, seen.verdict, seen.again, seen.sent) == (
+        error,
+        None,
+        kind,
+        verdict,
+        again,
+        sent,
+    )
 
 
 def test__exception__surely_not_sent__may_be_repeated_whatever_the_method() -> None:
@@ -171,7 +180,9 @@ CERTIFICATE = ssl.SSLCertVerificationError(1, "self-signed")
         pytest.param(ConnectionRefusedError(111, "no"), K.CONNECTION_REFUSED, id="refused"),
         pytest.param(wrapped(ConnectionRefusedError()), K.CONNECTION_REFUSED, id="refused, three causes deep"),
         pytest.param(WithReason(ConnectionRefusedError()), K.CONNECTION_REFUSED, id="refused, kept as reason"),
-        pytest.param(RuntimeError("failed", ConnectionRefusedError()), K.CONNECTION_REFUSED, id="refused, kept as argument"),
+        pytest.param(
+            RuntimeError("failed", ConnectionRefusedError()), K.CONNECTION_REFUSED, id="refused, kept as argument"
+        ),
         pytest.param(ConnectionResetError(), K.CONNECTION_RESET, id="reset"),
         pytest.param(BrokenPipeError(), K.CONNECTION_RESET, id="broken pipe"),
         pytest.param(ConnectionAbortedError(), K.CONNECTION_RESET, id="aborted"),
@@ -235,7 +246,9 @@ class Hostile(dict[str, str]):
         pytest.param(Hostile(), id="raising"),
         pytest.param({"retry-after": b"7", "x-should-retry": b"false"}, id="bytes"),
         pytest.param({"retry-after": 7, "x-should-retry": None}, id="not text"),
-        pytest.param({"retry-after": "7" + " " * 1_000_000, "x-should-retry": "false" + " " * 1_000_000}, id="a megabyte"),
+        pytest.param(
+            {"retry-after": "7" + " " * 1_000_000, "x-should-retry": "false" + " " * 1_000_000}, id="a megabyte"
+        ),
     ],
 )
 def test__hostile_headers__tell_nothing_and_break_nothing(headers: Mapping[str, object]) -> None:

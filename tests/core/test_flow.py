@@ -26,7 +26,7 @@ from tests.core.stage import (
     word,
 )
 
-# -- before an attempt: cheap vetoes first ---------------------------------------------------------------------------------
+# -- before an attempt: cheap vetoes first ---------------------------------------------------------
 
 
 def test__all_well__one_attempt_and_its_answer() -> None:
@@ -95,7 +95,7 @@ def test__probe_slot__is_taken_when_sending_not_while_waiting_for_the_bulkhead()
     assert stage.times[2:] == [10.25, 13]
 
 
-# -- between attempts: the scarce token last -------------------------------------------------------------------------------
+# -- between attempts: the scarce token last -------------------------------------------------------
 
 
 def refused_by(policy: Policy, request: Request | None = None, *, isolated: bool = False) -> Stage:
@@ -154,7 +154,7 @@ def test__budget_override_off__pays_nothing() -> None:
     assert (stage.sent, stage.host.budget, stage.host.budget_denials) == ([1, 2, 3], 1, 0)
 
 
-# -- asleep: nothing is held -----------------------------------------------------------------------------------------------
+# -- asleep: nothing is held -----------------------------------------------------------------------
 
 
 def test__backoff__holds_no_permit() -> None:
@@ -191,7 +191,7 @@ def test__every_answer_opened__is_handed_out_read_or_closed() -> None:
         assert all(one in accounted for one in stage.peer.opened)
 
 
-# -- refused after sleeping ------------------------------------------------------------------------------------------------
+# -- refused after sleeping ------------------------------------------------------------------------
 
 
 def test__refused_after_sleeping__previous_answer_and_token_back() -> None:
@@ -227,7 +227,7 @@ def test__retry_waits_in_vain_for_the_bulkhead__previous_answer_and_token_back()
     assert (word(response), stage.now, stage.sent, stage.host.budget) == (503, 3, [1], 10)
 
 
-# -- how long, how often ---------------------------------------------------------------------------------------------------
+# -- how long, how often ---------------------------------------------------------------------------
 
 
 def test__backoff__grows_from_its_first_step() -> None:
@@ -272,7 +272,7 @@ def test__nested_in_an_execute_of_another__is_retried() -> None:
     assert stage.sent == [1, 2, 3]
 
 
-# -- the form of the flow --------------------------------------------------------------------------------------------------
+# -- the form of the flow --------------------------------------------------------------------------
 
 
 def foreign_awaits(source: str) -> list[str]:
@@ -302,7 +302,14 @@ def test__flow__awaits_nothing_but_the_runtime() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["await asyncio.sleep(1)", "await runtime.error(1)", "await other()", "await x", "async with x: pass", "async for a in b: pass"],
+    [
+        "await asyncio.sleep(1)",
+        "await runtime.error(1)",
+        "await other()",
+        "await x",
+        "async with x: pass",
+        "async for a in b: pass",
+    ],
 )
 def test__foreign_await__is_found(line: str) -> None:
     assert foreign_awaits(f"async def run(runtime):\n    await runtime.wait(1)\n    await run(1)\n    {line}\n")

@@ -16,7 +16,7 @@ from httpx_resilience import mount
 from seawall import Bulkhead
 from tests.contract import steps
 from tests.contract.peer import Peer
-from tests.contract.settings import only, retrying, tripping
+from tests.contract.settings import RECOVERS_IN, only, recovering, retrying, tripping
 from tests.contract.steps import answer
 
 everywhere = pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test__cancelled_while_waiting_for_a_permit__the_next_waiter_gets_it(library:
 @everywhere
 def test__cancelled_probe__gives_its_slot_back(library: Any, backend: str, peer: Peer) -> None:
     async def scenario() -> None:
-        resilience = only(breaker=tripping())
+        resilience = only(breaker=recovering())
         async with mount(library.AsyncClient(), resilience) as client:
             peer.script(answer(503))
             for _ in range(2):
                 await client.get(peer / "x")
-            await anyio.sleep(0.25)
+            await anyio.sleep(RECOVERS_IN)
             peer.script(steps.hang())
             with anyio.move_on_after(0.15):
                 await client.get(peer / "x")

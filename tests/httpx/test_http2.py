@@ -71,16 +71,14 @@ def served(*acts: Act) -> Iterator[tuple[str, list[str]]]:
         connection.initiate_connection()
         with suppress(OSError, h2.exceptions.ProtocolError):
             sock.sendall(connection.data_to_send())
-            while data := sock.recv(65536):
-                goes_on = True
-                for event in connection.receive_data(data):
+            listens = True
+            while data := sock.recv(65536):  # after GOAWAY too, until the client closes: it must not see a reset
+                for event in connection.receive_data(data) if listens else ():
                     if isinstance(event, h2.events.RequestReceived):
                         seen.append(dict(event.headers)[b":method"].decode())
                         act = script.pop(0) if len(script) > 1 else script[0]
-                        goes_on = act(connection, event.stream_id)
+                        listens = act(connection, event.stream_id)
                 sock.sendall(connection.data_to_send())
-                if not goes_on:
-                    break
         sock.close()
 
     thread = threading.Thread(target=serve, daemon=True)

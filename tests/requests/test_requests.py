@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,6 +178,17 @@ def test__streamed_without_a_body__ends_at_the_headers(peer: Peer, step: steps.S
         (snapshot,) = resilience.snapshots()
         assert (snapshot.successes, snapshot.in_flight) == (1, 0)
         got.close()
+
+
+@pytest.mark.parametrize("step", [answer(503), steps.reset()], ids=["503", "reset"])
+def test__file_read_into__is_rewound_to_where_it_stood(peer: Peer, tmp_path: Path, step: steps.Step) -> None:
+    path = tmp_path / "upload"
+    path.write_bytes(b"already read, the rest")
+    peer.script(step, answer(200))
+    with mount(requests.Session(), quick()) as session, path.open("rb") as opened:
+        opened.read(14)
+        assert session.put(peer / "x", data=opened).status_code == 200
+    assert peer.bodies == [b"the rest"] * 2
 
 
 class Local(BaseAdapter):

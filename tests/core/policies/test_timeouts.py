@@ -1,0 +1,202 @@
+"""Nested clocks: what is set is a cap, what is left out only fills in, the shorter always holds."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seawall import Timeouts
+from seawall._check import UNSET
+from seawall.policies.timeouts import Limits
+
+NONE = Timeouts(connect=None, attempt=None, total=None, idle=None)
+
+
+@pytest.mark.parametrize(
+    ("request_timeout", "expected"),
+    [
+        pytest.param(30, Timeouts(connect=5, attempt=25, total=60, idle=90), id="the specified thirty seconds"),
+        pytest.param(timedelta(minutes=2), Timeouts(connect=5, attempt=115, total=150, idle=90), id="a timedelta"),
+        pytest.param(10, Timeouts(connect=5, attempt=5, total=40, idle=90), id="ten seconds"),
+        pytest.param(6, Timeouts(connect=1, attempt=1, total=36, idle=90), id="six: connect shrinks with the attempt"),
+        pytest.param(
+            5.001, Timeouts(connect=5.001 - 5, attempt=5.001 - 5, total=35.001, idle=90), id="never below zero"
+        ),
+    ],
+)
+def test__from_request__derives_attempt_less_five_and_total_plus_thirty(
+    request_timeout: float | timedelta, expected: Timeouts
+) -> None:
+    assert Timeouts.from_request(request_timeout) == expected
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "connect", "read", "expected"),
+    [
+        pytest.param(Timeouts(), None, None, (5, 90, None, 90), id="a client without limits: filled in"),
+        pytest.param(Timeouts(), 10, None, (10, 90, None, 90), id="its own connect limit stays"),
+        pytest.param(Timeouts(), None, 120, (5, 120, None, 120), id="attempt: its read limit, if that is longer"),
+        pytest.param(Timeouts(), 5, 5, (5, 90, None, 5), id="httpx's defaults stay"),
+        pytest.param(Timeouts(), 100, 600, (100, 600, None, 600), id="an SDK's long limits stay"),
+        pytest.param(Timeouts(connect=1, idle=2), 5, 5, (1, 90, None, 2), id="ours set and shorter: ours"),
+        pytest.param(Timeouts(connect=9, idle=9), 5, 5, (5, 90, None, 5), id="ours set and longer: the client's"),
+        pytest.param(Timeouts(attempt=25), None, 120, (5, 25, None, 120), id="attempt set: a cap"),
+        pytest.param(Timeouts(attempt=2), None, None, (2, 2, None, 90), id="connect is part of the attempt"),
+        pytest.param(Timeouts(total=2), 5, 5, (2, 2, 2, 5), id="attempt and connect follow from total"),
+        pytest.param(Timeouts(total=200), None, None, (5, 90, 200, 90), id="a long total lengthens nothing"),
+        pytest.param(
+            Timeouts(attempt=None, idle=None), None, None, (5, None, None, None), id="waiting without end, on request"
+        ),
+        pytest.param(NONE, None, None, (None, None, None, None), id="no clock of ours, a client without limits"),
+        pytest.param(NONE, 3, 4, (3, None, None, 4), id="no clock of ours: the client's own"),
+    ],
+)
+def test__limits__fold_the_clients_own_in(
+    timeouts: Timeouts, connect: float | None, read: float | None, expected: tuple[float | None, ...]
+) -> None:
+    limits = Limits(timeouts, connect, read)
+    assert (limits.connect, limits.attempt, limits.total, limits.idle) == expected
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "connect", "read", "ours"),
+    [
+        pytest.param(Timeouts(), None, None, {"connect", "idle", "attempt"}, id="filled in is ours"),
+        pytest.param(Timeouts(), 5, 5, set(), id="the client's are not"),
+        pytest.param(Timeouts(connect=1), 5, 5, {"connect"}, id="a shorter connect"),
+        pytest.param(Timeouts(connect=5, idle=5), 5, 5, set(), id="as long as the client's: the client's"),
+        pytest.param(Timeouts(idle=1), 5, 5, {"idle"}, id="a shorter idle"),
+        pytest.param(Timeouts(attempt=60), 5, 5, {"attempt"}, id="an attempt that was set"),
+        pytest.param(Timeouts(total=60), 5, 5, {"attempt"}, id="an attempt that follows from total"),
+    ],
+)
+def test__limits__know_whose_they_are_so_that_the_right_one_is_blamed(
+    timeouts: Timeouts, connect: float | None, read: float | None, ours: set[str]
+) -> None:
+    limits = Limits(timeouts, connect, read)
+    flags = {"connect": limits.connect_is_ours, "idle": limits.idle_is_ours, "attempt": limits.attempt_is_ours}
+    assert {name for name, flag in flags.items() if flag} == ours
+    assert limits.passive == (not ours)
+
+
+LIMITS = Limits(Timeouts(connect=2, attempt=10, idle=4), None, None)
+
+
+@pytest.mark.parametrize(
+    ("now", "deadline", "left"),
+    [
+        pytest.param(100, None, 2, id="the whole of it"),
+        pytest.param(101.5, None, 0.5, id="less what was used"),
+        pytest.param(100, 101, 1, id="the deadline comes first"),
+        pytest.param(100, 300, 2, id="the deadline is far"),
+    ],
+)
+def test__time_to_connect__is_what_the_clock_and_the_deadline_leave(
+    now: float, deadline: float | None, left: float
+) -> None:
+    assert LIMITS.left_to_connect(100, now, deadline) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("now", "deadline", "read", "left"),
+    [
+        pytest.param(100, None, None, 10, id="the whole attempt"),
+        pytest.param(109, None, None, 1, id="less what was used"),
+        pytest.param(100, 103, None, 3, id="remaining provider time is the shorter of remaining and provider"),
+        pytest.param(100, None, 5, 5, id="the client's read limit is shorter"),
+        pytest.param(108, None, 5, 2, id="the attempt is nearly over"),
+    ],
+)
+def test__time_to_the_headers__is_the_shortest_of_attempt_deadline_and_read(
+    now: float, deadline: float | None, read: float | None, left: float
+) -> None:
+    assert LIMITS.left_to_headers(100, now, deadline, read) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "left"), [(None, 4), (101, 1), (300, 4)], ids=["idle", "the deadline is near", "the deadline is far"]
+)
+def test__time_to_the_next_piece__is_idle_or_what_the_deadline_leaves(deadline: float | None, left: float) -> None:
+    assert LIMITS.left_to_read(100, deadline) == pytest.approx(left)
+
+
+def test__no_clock_anywhere__no_limit() -> None:
+    limits = Limits(NONE, None, None)
+    assert limits.left_to_connect(100, 500, None) is None
+    assert limits.left_to_headers(100, 500, None, None) is None
+    assert limits.left_to_read(500, None) is None
+
+
+def test__attempt_switched_off__the_idle_clock_still_bounds_each_step_to_the_headers() -> None:
+    assert Limits(Timeouts(attempt=None), None, None).left_to_headers(100, 100, None, None) == 90
+
+
+def test__expired__leaves_a_moment_and_never_zero_or_less() -> None:
+    # Zero would mean "do not block" to a socket, None "wait for ever".
+    for left in (
+        LIMITS.left_to_connect(100, 200, None),
+        LIMITS.left_to_headers(100, 200, None, None),
+        LIMITS.left_to_headers(100, 100, 50, 5),
+        LIMITS.left_to_read(100, 50),
+    ):
+        assert left is not None
+        assert 0 < left <= 0.01
+
+
+def test__inherited_clocks__longer_than_one_set_here__shrink() -> None:
+    base = Timeouts(connect=5, attempt=25, total=60, idle=90)
+    assert Timeouts(total=2).over(base) == Timeouts(connect=2, attempt=2, total=2, idle=90)
+    assert Timeouts(attempt=3).over(base) == Timeouts(connect=3, attempt=3, total=60, idle=90)
+
+
+def test__inherited_cap__shorter_than_a_clock_set_here__still_holds() -> None:
+    # What is set is a cap: a more specific pattern that sets another clock does not lift it.
+    assert Timeouts(attempt=100).over(Timeouts(total=60)).total == 60
+    assert Timeouts(connect=8).over(Timeouts(attempt=6)).attempt == 6
+
+
+def test__clock_switched_off__is_not_filled_by_what_is_inherited() -> None:
+    assert Timeouts(total=None).over(Timeouts(total=60, attempt=25)) == Timeouts(total=None, attempt=25)
+
+
+clocks = st.sampled_from([UNSET, None, 1.0, 2.0, 3.0, 5.0, 8.0])
+
+
+def valid(connect: object, attempt: object, total: object, idle: object) -> Timeouts | None:
+    try:
+        return Timeouts(connect=connect, attempt=attempt, total=total, idle=idle)  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
+
+timeouts = st.builds(valid, clocks, clocks, clocks, clocks).filter(lambda made: made is not None)
+
+
+@given(timeouts, timeouts)
+def test__any_two__put_together_never_contradict_and_what_is_set_here_is_kept(own: Timeouts, base: Timeouts) -> None:
+    merged = own.over(base)
+    for name in ("connect", "attempt", "total", "idle"):
+        mine, theirs, made = getattr(own, name), getattr(base, name), getattr(merged, name)
+        if mine is not UNSET:
+            assert made == mine or made < mine
+        elif isinstance(theirs, float):
+            assert isinstance(made, float)
+        else:
+            assert made == theirs
+
+
+@given(timeouts, st.none() | st.floats(0.1, 1000), st.none() | st.floats(0.1, 1000))
+def test__any_limits__the_shorter_of_ours_and_the_clients_holds(
+    made: Timeouts, connect: float | None, read: float | None
+) -> None:
+    limits = Limits(made, connect, read)
+    for limit, theirs in ((limits.connect, connect), (limits.idle, read)):
+        assert theirs is None or (limit is not None and limit <= theirs)
+    for limit, mine in ((limits.connect, made.connect), (limits.attempt, made.attempt), (limits.idle, made.idle)):
+        assert not isinstance(mine, float) or (limit is not None and limit <= mine)
+    if isinstance(made.total, float) and made.attempt is not None:
+        assert limits.attempt is not None
+        assert limits.attempt <= made.total

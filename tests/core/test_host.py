@@ -1,0 +1,373 @@
+"""HostState: what an attempt's verdict is counted as, and who holds permits."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from seawall import (
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    ErrorKind,
+    Timeouts,
+    Verdict,
+    override,
+)
+from seawall.admission import Admission
+from seawall.outcome import Reason
+from tests.core.stage import (
+    HOST,
+    Request,
+    Stage,
+    answer,
+    brittle,
+    fault,
+    one_at_a_time,
+    only,
+    outcome,
+    steady,
+    word,
+)
+
+
+def columns(stage: Stage) -> dict[str, int]:
+    """The window's counts that are not zero."""
+    host = stage.host
+    names = ("requests", "successes", "failures", "throttled", "timeouts", "rejections")
+    return {name: count for name in names if (count := getattr(host, name))}
+
+
+# -- verdicts and what they are counted as ---------------------------------------------------------
+
+FAILED, THROTTLED = {"requests": 1, "failures": 1}, {"requests": 1, "throttled": 1}
+TIMED_OUT, LEFT_OUT = {"requests": 1, "failures": 1, "timeouts": 1}, {"requests": 1}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind", "status", "off", "expected"),
+    [
+        (Verdict.SUCCESS, None, 200, {}, {"requests": 1, "successes": 1}),
+        (Verdict.SUCCESS, ErrorKind.NOT_FOUND, 404, {}, {"requests": 1, "successes": 1}),
+        (Verdict.FAILURE, ErrorKind.CONNECTION_RESET, None, {}, FAILED),
+        (Verdict.FAILURE, ErrorKind.SERVICE_UNAVAILABLE, 503, {}, FAILED),
+        (Verdict.FAILURE, ErrorKind.TIMEOUT, None, {}, TIMED_OUT),
+        (Verdict.THROTTLED, ErrorKind.TOO_MANY_REQUESTS, 429, {}, THROTTLED),
+        (Verdict.IGNORED, ErrorKind.FOREIGN, None, {}, {}),
+        (Verdict.FAILURE, ErrorKind.SERVICE_UNAVAILABLE, 503, {"count_5xx_as_failures": False}, LEFT_OUT),
+        (Verdict.FAILURE, ErrorKind.CONNECTION_RESET, None, {"count_5xx_as_failures": False}, FAILED),
+        (
+            Verdict.FAILURE,
+            ErrorKind.TIMEOUT,
+            None,
+            {"count_timeouts_as_failures": False},
+            {"requests": 1, "timeouts": 1},
+        ),
+        (Verdict.FAILURE, ErrorKind.CONNECTION_RESET, None, {"count_timeouts_as_failures": False}, FAILED),
+        (
+            Verdict.THROTTLED,
+            ErrorKind.TOO_MANY_REQUESTS,
+            429,
+            {"count_429_as_failures": True},
+            {"requests": 1, "failures": 1, "throttled": 1},
+        ),
+    ],
+    ids=[
+        "success",
+        "404",
+        "reset",
+        "503",
+        "timeout",
+        "429",
+        "ignored",
+        "5xx left out",
+        "5xx left out, reset",
+        "timeouts left out",
+        "timeouts left out, reset",
+        "429 is a failure",
+    ],
+)
+def test__verdict__is_one_request_in_its_columns(
+    verdict: Verdict, kind: ErrorKind | None, status: int | None, off: dict[str, bool], expected: dict[str, int]
+) -> None:
+    stage = Stage(only(breaker=brittle(failure_threshold=99, **off)))
+    stage.settle(verdict, kind, status)
+    assert columns(stage) == expected
+    host = stage.host
+    totals = {name: getattr(host, f"total_{name}") for name in expected}
+    assert totals == expected
+
+
+@pytest.mark.parametrize("off", [{"count_5xx_as_failures": False}, {"count_timeouts_as_failures": False}])
+def test__left_out__adds_nothing_to_the_run(off: dict[str, bool]) -> None:
+    stage = Stage(only(breaker=brittle(**off)))
+    for _ in range(5):
+        stage.settle(Verdict.FAILURE, ErrorKind.GATEWAY_TIMEOUT, 504)
+    host = stage.host
+    assert (host.state, host.consecutive_failures, host.failure_rate) == ("closed", 0, 0)
+
+
+def test__429_as_failure__opens_the_circuit() -> None:
+    stage = Stage(only(breaker=brittle(count_429_as_failures=True)))
+    for _ in range(2):
+        stage.settle(Verdict.THROTTLED, ErrorKind.TOO_MANY_REQUESTS, 429)
+    assert stage.host.state == "open"
+
+
+def test__429__opens_nothing_by_default_and_ends_no_run() -> None:
+    stage = Stage(only(breaker=brittle(failure_threshold=3)))
+    stage.settle(Verdict.FAILURE, ErrorKind.CONNECTION_RESET)
+    for _ in range(20):
+        stage.settle(Verdict.THROTTLED, ErrorKind.TOO_MANY_REQUESTS, 429)
+    assert (stage.host.state, stage.host.consecutive_failures) == ("closed", 1)
+
+
+def test__settled__once_and_for_all() -> None:
+    stage = Stage(only())
+    admission = stage.hold()
+    stage.end(admission)
+    admission.finish()
+    admission.abandon()
+    admission.broke(outcome())
+    admission.call.state.settle(admission, Verdict.FAILURE, stage.clock.now)
+    assert columns(stage) == {"requests": 1, "successes": 1}
+
+
+@pytest.mark.parametrize("first", ["finish", "abandon", "broke"])
+def test__settled__the_first_verdict_stands(first: str) -> None:
+    stage = Stage(only())
+    admission = stage.hold()
+    admission.headers_at = stage.clock.now
+    broken = (outcome(),)
+    getattr(admission, first)(*(broken if first == "broke" else ()))
+    seen = columns(stage)
+    for later in ("finish", "abandon", "broke"):
+        getattr(admission, later)(*(broken if later == "broke" else ()))
+    assert columns(stage) == seen
+    assert seen == {"finish": {"requests": 1, "successes": 1}, "abandon": {}, "broke": FAILED}[first]
+
+
+def test__never_admitted__settles_to_nothing() -> None:
+    stage = Stage(only())
+    admission = Admission(stage.call(), 1, stage.clock.now)
+    admission.call.state.settle(admission, Verdict.FAILURE, stage.clock.now)
+    assert (columns(stage), stage.host.in_flight) == ({}, 0)
+
+
+def test__late_result__is_counted_and_moves_nothing() -> None:
+    stage = Stage(only(breaker=brittle()))
+    early = [stage.hold() for _ in range(4)]
+    for admission in early[:2]:
+        admission.broke(outcome())
+    assert stage.host.state == "open"
+    stage.clock.advance(10)
+    assert stage.host.state == "half_open"
+    early[2].broke(outcome())
+    stage.end(early[3])
+    host = stage.host
+    assert (host.state, host.consecutive_successes, host.total_failures, host.total_successes) == ("half_open", 0, 3, 1)
+
+
+def test__window__forgets_and_totals_do_not() -> None:
+    stage = Stage(only())
+    stage.settle(Verdict.FAILURE, ErrorKind.CONNECTION_RESET)
+    stage.clock.advance(10)
+    stage.settle(Verdict.SUCCESS)
+    host = stage.host
+    assert (host.failures, host.successes, host.total_failures, host.total_requests) == (0, 1, 1, 2)
+
+
+# -- attempts that take too long count before they end ---------------------------------------------
+
+
+def hanging(stage: Stage, count: int) -> list[Admission]:
+    return [stage.hold() for _ in range(count)]
+
+
+def test__overdue__counts_as_failure_and_timeout_while_in_flight() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
+    hanging(stage, 2)
+    stage.clock.advance(2)
+    assert stage.host.state == "closed"
+    stage.clock.advance(1)
+    host = stage.host
+    assert (host.state, host.failures, host.timeouts, host.in_flight) == ("open", 2, 2, 2)
+
+
+def test__overdue__is_not_counted_again_at_its_end() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle(failure_threshold=9)))
+    one, two = hanging(stage, 2)
+    stage.clock.advance(4)
+    assert columns(stage) == {"requests": 2, "failures": 2, "timeouts": 2}
+    one.broke(outcome(Verdict.FAILURE, ErrorKind.TIMEOUT))
+    stage.end(two)
+    host = stage.host
+    assert (host.total_requests, host.total_failures, host.total_timeouts, host.in_flight) == (2, 2, 2, 0)
+
+
+def test__overdue__headers_came__does_not_count() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
+    for admission in hanging(stage, 2):
+        admission.headers_at = stage.clock.now
+    stage.clock.advance(60)
+    assert (stage.host.state, columns(stage)) == ("closed", {})
+
+
+def test__overdue__timeouts_left_out__does_not_count() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle(count_timeouts_as_failures=False)))
+    hanging(stage, 2)
+    stage.clock.advance(60)
+    assert (stage.host.state, stage.host.failures) == ("closed", 0)
+
+
+def test__overdue__the_calls_own_longer_limit_holds() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
+    for _ in range(2):
+        stage.hold(override(timeouts=Timeouts(attempt=30)))
+    stage.clock.advance(10)
+    assert stage.host.failures == 0
+
+
+def test__slow__counts_while_in_flight() -> None:
+    slow = Breaker(slow_call_duration=2, slow_call_rate_threshold=1, min_requests=2, open_jitter=0)
+    stage = Stage(only(breaker=slow))
+    hanging(stage, 2)
+    stage.clock.advance(4)
+    host = stage.host
+    assert (host.state, host.slow) == ("open", 2)
+
+
+def test__slow__is_counted_once() -> None:
+    slow = Breaker(slow_call_duration=2, min_requests=20)
+    stage = Stage(only(breaker=slow))
+    (admission,) = hanging(stage, 1)
+    stage.clock.advance(4)
+    assert stage.host.slow == 1
+    stage.end(admission)
+    assert (stage.host.slow, stage.host.successes) == (1, 1)
+
+
+# -- permits are the live admissions ---------------------------------------------------------------
+
+
+def drop(stage: Stage) -> None:
+    """All admissions die without a word."""
+    stage.held.clear()
+    gc.collect()
+
+
+def test__admission_dies__its_permit_is_back() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=0)))
+    stage.hold()
+    assert (stage.host.in_flight, word(stage.get())) == (1, Reason.BULKHEAD_FULL)
+    drop(stage)
+    assert (stage.host.in_flight, word(stage.get())) == (0, 200)
+    assert columns(stage)["successes"] == 1
+
+
+def test__admission_dies_in_a_cycle__its_permit_is_back_after_a_collection() -> None:
+    stage = Stage(only())
+    admission: Any = stage.hold()
+    admission.me = admission
+    del admission
+    drop(stage)
+    assert stage.host.in_flight == 0
+
+
+def test__settled_admission_dies__nothing_changes() -> None:
+    stage = Stage(only(bulkhead=Bulkhead(max_concurrent=2)))
+    stage.end(stage.hold())
+    stage.hold()
+    stage.held.pop(0)
+    gc.collect()
+    assert stage.host.in_flight == 1
+
+
+def test__probe_dies__its_slot_is_back() -> None:
+    stage = Stage(only(breaker=brittle()), fault())
+    stage.together(stage.start(), stage.start())
+    stage.clock.advance(10)
+    stage.hold()
+    assert word(stage.get()) is Reason.HALF_OPEN_LIMIT
+    drop(stage)
+    stage.script(answer(200))
+    assert (word(stage.get()), stage.host.state) == (200, "closed")
+
+
+def test__probe_never_ends__its_lease_does() -> None:
+    stage = Stage(only(breaker=brittle(half_open_timeout=5)), fault())
+    stage.together(stage.start(), stage.start())
+    stage.clock.advance(10)
+    stage.hold()
+    stage.clock.advance(5)
+    assert stage.host.state == "open"
+    stage.clock.advance(10)
+    stage.script(answer(200))
+    assert (word(stage.get()), stage.host.state) == (200, "closed")
+
+
+def test__probe_that_streams__gives_its_slot_back_at_good_headers() -> None:
+    stage = Stage(only(breaker=brittle(success_threshold=2)), fault())
+    stage.together(stage.start(), stage.start())
+    stage.clock.advance(10)
+    stage.script(answer(200, stream=True), answer(200))
+    streaming = stage.get()
+    assert (stage.host.state, stage.host.in_flight) == ("half_open", 1)
+    stage.get()
+    assert stage.host.state == "closed"
+    streaming.admission.broke(outcome())
+    assert (stage.host.state, stage.host.total_failures) == ("closed", 3)
+
+
+@pytest.mark.parametrize(("headers", "state"), [({}, "half_open"), ({"retry_after": "4"}, "open")])
+def test__probe_throttled__reopens_for_the_servers_delay_or_gives_its_slot_back(
+    headers: dict[str, str], state: str
+) -> None:
+    stage = Stage(only(breaker=brittle(), retry=steady()), fault())
+    stage.together(*[stage.start(Request(replayable=False)) for _ in range(2)])
+    stage.clock.advance(10)
+    stage.script(answer(429, **headers))
+    assert word(stage.get(Request(replayable=False))) == 429
+    host = stage.host
+    assert (host.state, host.retry_after) == (state, 4 if headers else 0)
+
+
+def test__override_breaker_off__neither_refused_nor_counted_by_the_circuit() -> None:
+    stage = Stage(only(breaker=brittle()), fault())
+    with override(breaker=None):
+        for _ in range(5):
+            stage.get()
+    assert (stage.host.state, stage.host.consecutive_failures, stage.host.failures) == ("closed", 0, 5)
+    stage.resilience.isolate(HOST)
+    with override(breaker=None):
+        assert word(stage.get()) is ErrorKind.CONNECTION_RESET
+
+
+def test__group_of_exempt_attempts__still_holds_permits() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=0)))
+    stage.hold(override(bulkhead=None))
+    assert (stage.host.in_flight, word(stage.get())) == (1, Reason.BULKHEAD_FULL)
+
+
+# -- the budget's samples --------------------------------------------------------------------------
+
+
+def paid(stage: Stage, verdict: Verdict, count: int = 20) -> None:
+    for _ in range(count):
+        admission = stage.hold()
+        admission.paid = True
+        admission.outcome = outcome(verdict, ErrorKind.UNKNOWN)
+        admission.call.state.settle(admission, verdict, stage.clock.now)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rate"), [(Verdict.SUCCESS, 11), (Verdict.FAILURE, 9), (Verdict.IGNORED, 10)], ids=lambda v: str(v)
+)
+def test__adaptive_budget__learns_from_retries_that_reached_the_network(verdict: Verdict, rate: float) -> None:
+    stage = Stage(only(budget=AdaptiveBudget()))
+    paid(stage, verdict)
+    stage.clock.advance(60)
+    paid(stage, verdict, 1)
+    assert stage.host.budget_refill_rate == pytest.approx(rate)

@@ -1,0 +1,275 @@
+"""The bounded registry: what may be forgotten, what never is, and what strangers get when it is full."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from seawall import Bulkhead, Policy, Resilience, Verdict
+from seawall.events import Hub
+from seawall.flow import run
+from seawall.host import HostState
+from seawall.outcome import Reason
+from seawall.policy import Effective
+from seawall.registry import Registry
+from seawall.testing import VirtualClock, simulate
+from tests.core.stage import Answer, Peer, Request, Stage, answer, brittle, fault, hang, only, outcome, purse, steady, word
+
+
+class Town:
+    """One Resilience and as many hosts as wanted, all alike."""
+
+    def __init__(self, policy: Policy, max_hosts: int) -> None:
+        self.clock = VirtualClock(u=0.5)
+        self.resilience = Resilience(policy, clock=self.clock, max_hosts=max_hosts)
+        self.peer = Peer(answer(200))
+
+    def get(self, host: str, *steps: object) -> object:
+        """One call to `host`, which plays these steps."""
+        if steps:
+            self.peer = Peer(*steps)  # type: ignore[arg-type]
+        route = self.resilience.routes.get(host) or self.resilience.route(host, "https", host, None)
+        call = self.resilience.call(route, Request())
+        assert call is not None
+        (result,) = simulate(self.clock, run(call, self.peer))
+        return word(result)
+
+    def knows(self, host: str) -> bool:
+        return self.resilience.snapshot(f"https://{host}") is not None
+
+    def rest(self) -> None:
+        """So long that windows are empty, gates open and budgets full again."""
+        self.clock.advance(3600)
+
+
+# -- the cap ---------------------------------------------------------------------------------------
+
+
+def test__cap__is_never_exceeded_and_the_latest_host_has_a_place() -> None:
+    town = Town(only(), max_hosts=3)
+    for number in range(50):
+        town.get(f"h{number}.test")
+        town.rest()
+        assert len(town.resilience) <= 3
+        assert town.knows(f"h{number}.test")
+
+
+def test__100_000_random_hosts__a_tripped_breaker_survives_them() -> None:
+    clock, hub = VirtualClock(), Hub()
+    registry = Registry(64, clock, hub)
+    effective = Effective(Policy(breaker=brittle(open_duration=1e9, max_open_duration=1e9)))
+    forgotten: list[str] = []
+
+    def visit(name: str) -> HostState:
+        return registry.get_or_create(("host", name), lambda: effective, lambda state: forgotten.append(state.name))
+
+    tripped = visit("tripped")
+    tripped.isolate()
+    chance = random.Random(1)
+    for _ in range(100_000):
+        visit(f"h{chance.getrandbits(64)}")
+        assert len(registry) <= 64
+    assert visit("tripped") is tripped
+    assert "tripped" not in forgotten
+    assert len(forgotten) == 100_000 + 1 - 64
+
+
+def test__100_000_random_hosts_that_were_used__size_stays_at_the_cap() -> None:
+    clock, hub = VirtualClock(), Hub()
+    registry = Registry(64, clock, hub)
+    effective = Effective(Policy())
+    for number in range(100_000):
+        state = registry.get_or_create(("host", str(number)), lambda: effective, lambda state: None)
+        state.count_rejection(clock.now)  # something is in every window
+        assert len(registry) <= 64
+    assert len(list(registry.everybody())) == 65  # and one for all the others
+
+
+# -- who may be forgotten --------------------------------------------------------------------------
+
+
+def failing(town: Town) -> None:
+    town.get("first.test", fault())
+
+
+def tripped(town: Town) -> None:
+    for _ in range(2):
+        town.get("first.test", fault())
+
+
+def isolated(town: Town) -> None:
+    town.resilience.isolate("https://first.test")
+    town.rest()
+
+
+def gated(town: Town) -> None:
+    town.get("first.test", answer(429, retry_after="300"))
+    town.clock.advance(20)
+
+
+def spent(town: Town) -> None:
+    town.get("first.test", fault(), answer(200))
+    town.rest()
+
+
+def busy(town: Town) -> None:
+    town.get("first.test", answer(200, stream=True))
+    town.rest()
+
+
+LIKE_NEW_NOT = [failing, tripped, isolated, gated, spent, busy]
+
+
+@pytest.mark.parametrize("owing", LIKE_NEW_NOT, ids=lambda owing: owing.__name__)
+def test__owing_something__is_never_forgotten(owing: Callable[[Town], None]) -> None:
+    town = Town(only(breaker=brittle(), retry=steady(max_retries=1, max_retry_after=1), budget=purse()), max_hosts=1)
+    town.get("first.test")
+    town.rest()
+    owing(town)
+    before = town.resilience.snapshot("https://first.test")
+    for number in range(20):
+        town.get(f"h{number}.test", answer(200))
+    after = town.resilience.snapshot("https://first.test")
+    assert before == after
+
+
+def test__idle_and_well__is_forgotten() -> None:
+    town = Town(Policy(), max_hosts=1)
+    town.get("first.test")
+    town.rest()
+    town.get("second.test")
+    assert (town.knows("first.test"), town.knows("second.test")) == (False, True)
+
+
+def test__tripped_once_and_long_well_again__is_forgotten_too() -> None:
+    town = Town(only(breaker=brittle()), max_hosts=1)
+    for _ in range(2):
+        town.get("first.test", fault())
+    town.clock.advance(10)
+    town.get("first.test", answer(200))
+    assert town.resilience.snapshot("https://first.test").state == "closed"  # type: ignore[union-attr]
+    town.clock.advance(7 * 24 * 3600)
+    town.get("second.test")
+    assert town.knows("second.test")
+
+
+def test__forgotten__comes_back_as_new() -> None:
+    town = Town(Policy(), max_hosts=1)
+    town.get("first.test")
+    town.rest()
+    town.get("second.test")
+    town.rest()
+    town.get("first.test")
+    picture = town.resilience.snapshot("https://first.test")
+    assert picture is not None
+    assert picture.total_requests == 1
+
+
+def test__forgotten_with_a_group_by_path__calls_and_state_stay_together() -> None:
+    policies = {"all://": only(), "POST https://a.test/v1": only(group="jobs")}
+    resilience = Resilience(policies, clock=VirtualClock(), max_hosts=2)
+    route = resilience.route("a", "https", "a.test", None)
+    resilience.route("b", "https", "b.test", None)  # somebody has to go
+    resilience.route("c", "https", "c.test", None)
+    route = resilience.routes.get("a") or resilience.route("a", "https", "a.test", None)
+    call = resilience.call(route, Request("POST", "/v1"))
+    assert call is not None
+    simulate(resilience.clock, run(call, Peer(answer(200))))  # type: ignore[arg-type]
+    assert sum(picture.total_requests for picture in resilience.snapshots()) == 1
+
+
+# -- strangers, when nobody may be forgotten -------------------------------------------------------
+
+
+def crowded(policy: Policy) -> Town:
+    """A town with one place, taken for good."""
+    town = Town(policy, max_hosts=1)
+    town.resilience.isolate("https://first.test")
+    return town
+
+
+def strangers(town: Town) -> object:
+    (picture,) = [one for one in town.resilience.snapshots() if one.host != "https://first.test"]
+    return picture
+
+
+def test__strangers__are_measured_together() -> None:
+    town = crowded(only())
+    for number in range(5):
+        town.get(f"h{number}.test")
+    assert strangers(town).successes == 5  # type: ignore[attr-defined]
+    assert len(town.resilience) == 1
+
+
+def test__strangers__share_a_budget() -> None:
+    town = crowded(only(retry=steady(max_retries=1), budget=purse(1)))
+    town.get("a.test", fault())
+    town.get("b.test", fault())
+    assert (strangers(town).budget, strangers(town).budget_denials) == (0, 1)  # type: ignore[attr-defined]
+
+
+def test__strangers__never_open() -> None:
+    town = crowded(only(breaker=brittle()))
+    for number in range(50):
+        town.get(f"h{number}.test", fault())
+    assert strangers(town).state == "closed"  # type: ignore[attr-defined]
+    assert town.get("well.test", answer(200)) == 200
+
+
+def test__strangers__one_that_asks_for_a_pause_holds_back_no_other() -> None:
+    town = crowded(only(retry=steady(max_retry_after=1)))
+    town.get("sick.test", answer(429, retry_after="300"))
+    assert town.get("well.test", answer(200)) == 200
+
+
+def test__strangers__one_that_hangs_takes_no_permit_of_another() -> None:
+    town = crowded(only(bulkhead=Bulkhead(max_concurrent=1, max_wait=0)))
+    peer = Peer(answer(200, stream=True))
+    call = town.resilience.call(town.resilience.route("sick", "https", "sick.test", None), Request())
+    assert call is not None
+    (streaming,) = simulate(town.clock, run(call, peer))
+    assert isinstance(streaming, Answer)
+    assert town.get("well.test", answer(200)) == 200
+
+
+def test__strangers__isolating_one_holds_back_no_other() -> None:
+    town = crowded(only(breaker=brittle()))
+    town.get("sick.test")
+    town.resilience.isolate("https://sick.test")
+    assert town.get("well.test", answer(200)) == 200
+
+
+def test__stranger__gets_a_place_of_its_own_when_one_is_free() -> None:
+    town = crowded(only())
+    town.get("a.test")
+    assert not town.knows("a.test")
+    town.resilience.remove("https://first.test")
+    town.get("a.test")
+    assert town.knows("a.test")
+
+
+def test__strangers__are_refused_after_close() -> None:
+    town = crowded(only())
+    town.resilience.close(0)
+    assert town.get("late.test") is Reason.CLOSED
+
+
+def test__strangers__breaker_set_later_still_opens_nothing() -> None:
+    town = crowded(only())
+    town.get("a.test")
+    town.resilience.configure("all://", only(breaker=brittle()))
+    for _ in range(5):
+        town.get("a.test", fault())
+    assert town.get("b.test", answer(200)) == 200
+
+
+def test__strangers__attempts_in_flight_at_removal_end_in_the_old_state() -> None:
+    stage = Stage(only(breaker=brittle(failure_threshold=1)), hang())
+    admission = stage.hold()
+    stage.resilience.remove("https://api.test")
+    admission.broke(outcome(Verdict.FAILURE))
+    stage.script(answer(200))
+    assert word(stage.get()) == 200
+    assert (stage.host.total_failures, stage.host.in_flight) == (0, 0)

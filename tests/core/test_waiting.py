@@ -1,0 +1,339 @@
+"""What a call waits for before it is sent, how long, and that nothing starts too late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from seawall import Bulkhead, Ending, Timeouts, deadline, override
+from seawall.flow import run
+from seawall.outcome import Reason
+from seawall.policies.bulkhead import CLAIM_WITHIN
+from tests.core.stage import (
+    HOST,
+    Request,
+    Stage,
+    answer,
+    brittle,
+    fault,
+    hang,
+    one_at_a_time,
+    only,
+    purse,
+    statuses,
+    steady,
+    word,
+)
+
+
+def within(stage: Stage, seconds: float, request: Request | None = None) -> Any:
+    """A call under `seawall.deadline(seconds)`."""
+    with stage.clock.as_process_clock(), deadline(seconds):
+        return stage.start(request)
+
+
+# -- the gate --------------------------------------------------------------------------------------
+
+
+def test__gate__holds_back_others_until_it_opens() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(5)
+    assert word(stage.get()) == 200
+    assert stage.times == [5]
+
+
+def test__gate__waiters_do_not_start_together() -> None:
+    stage = Stage(only(retry=steady(max_delay=10)), u=None)
+    stage.close_gate(5)
+    stage.together(*[stage.start() for _ in range(20)])
+    assert min(stage.times) >= 5
+    assert max(stage.times) <= 7.5
+    assert len(set(stage.times)) == 20
+
+
+def test__gate_closed_for_longer_than_max_retry_after__refused_at_once() -> None:
+    stage = Stage(only(retry=steady(max_retry_after=5)))
+    stage.close_gate(6)
+    rejection = stage.get()
+    assert (rejection.reason, rejection.retry_after, stage.now, stage.sent) == (Reason.GATE, 6, 0, [])
+    assert stage.host.rejections == 1
+
+
+def test__gate_closed_beyond_the_deadline__refused_at_once() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(5)
+    (rejection,) = stage.together(within(stage, 4))
+    assert (rejection.reason, rejection.retry_after, stage.now, stage.sent) == (Reason.GATE, 5, 0, [])
+
+
+def test__gate__is_never_closed_for_longer_than_five_minutes() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(1_000_000)
+    assert stage.host.gate == 300
+
+
+def test__gate__an_earlier_longer_pause_still_holds() -> None:
+    stage = Stage(only(retry=steady()), answer(429, retry_after="9"), answer(429, retry_after="2"))
+    stage.together(*[stage.start(Request(replayable=False)) for _ in range(2)])
+    assert stage.host.gate == 9
+
+
+def test__gate__reset_opens_it() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(9)
+    stage.resilience.reset(HOST)
+    stage.get()
+    assert stage.times == [0]
+
+
+def test__gate__time_at_it_is_part_of_the_attempts_wait() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(5)
+    call = stage.call()
+    stage.together(run(call, stage.peer))
+    (attempt,) = call.attempts
+    assert (attempt.wait, attempt.started, attempt.duration) == (5, 5, 0)
+
+
+# -- a delay the server asked this call for --------------------------------------------------------
+
+
+def test__retry_after_over_the_cap__stops_and_returns_without_sleeping() -> None:
+    stage = Stage(only(retry=steady(max_retry_after=5), budget=purse()), answer(503, retry_after="6"))
+    call = stage.call()
+    (response,) = stage.together(run(call, stage.peer))
+    assert (word(response), call.ending, stage.now) == (503, Ending.SERVER_DELAY_TOO_LONG, 0)
+    assert (stage.sent, stage.host.budget, call.attempts[0].retry_after) == ([1], 10, 6)
+
+
+def test__retry_after_at_the_cap__is_obeyed() -> None:
+    stage = Stage(only(retry=steady(max_retry_after=5)), answer(503, retry_after="5"), answer(200))
+    assert (word(stage.get()), stage.times) == (200, [0, 5])
+
+
+def test__retry_after_over_the_deadline__stops_and_returns_without_sleeping() -> None:
+    stage = Stage(only(retry=steady()), answer(503, retry_after="6"))
+    (response,) = stage.together(within(stage, 5))
+    assert (word(response), stage.now, stage.sent) == (503, 0, [1])
+
+
+def test__retry_after_zero__repeats_at_once_and_closes_nothing() -> None:
+    stage = Stage(only(retry=steady()), answer(503, retry_after="0"), answer(200))
+    assert (word(stage.get()), stage.times, stage.host.gate) == (200, [0, 0], 0)
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "1m0s", "-1", "1_0", "٣", "inf", "nan", "Fri, 31 Dec 99999 23:59:59 GMT"]
+)
+def test__lying_retry_after__is_no_delay(value: str) -> None:
+    stage = Stage(only(retry=steady(max_retries=1)), answer(503, retry_after=value), answer(200))
+    assert (word(stage.get()), stage.times, stage.host.gate) == (200, [0, 1], 0)
+
+
+# -- the bulkhead ----------------------------------------------------------------------------------
+
+
+def test__bulkhead__next_in_line_starts_when_a_permit_comes_back() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()), answer(200, after=2))
+    results = stage.together(*[stage.start() for _ in range(3)])
+    assert (statuses(results), stage.times) == ([200] * 3, [0, 2, 4])
+
+
+def test__bulkhead__served_first_come_first_served_with_nobody_barging_in() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)), answer(200, after=1))
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        await stage.at(number * 0.75, stage.start)
+        order.append(number)
+
+    stage.together(*[one(number) for number in range(12)])
+    assert order == list(range(12))
+    assert stage.host.peak_in_flight == 1
+
+
+def test__bulkhead__wait_over__is_refused() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    stage.hold()
+    rejection = stage.get()
+    assert (rejection.reason, rejection.limit, stage.now, stage.sent) == (Reason.BULKHEAD_TIMEOUT, 5, 5, [])
+    host = stage.host
+    assert (host.acquire_failures, host.rejections, host.queue_depth) == (1, 1, 0)
+
+
+def test__bulkhead__no_wait_allowed__is_refused_at_once() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=0)))
+    stage.hold()
+    assert (word(stage.get()), stage.now, stage.host.acquire_failures) == (Reason.BULKHEAD_FULL, 0, 1)
+
+
+def test__bulkhead__queue_full__is_refused_at_once() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_queue=2)))
+    stage.hold()
+    results = stage.together(*[stage.start() for _ in range(3)])
+    assert statuses(results) == [Reason.BULKHEAD_TIMEOUT, Reason.BULKHEAD_TIMEOUT, Reason.BULKHEAD_FULL]
+
+
+def test__bulkhead__wait_ends_at_the_deadline() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    stage.hold()
+    (rejection,) = stage.together(within(stage, 3.5))
+    assert (rejection.reason, stage.now, stage.sent, stage.host.queue_depth) == (Reason.DEADLINE, 3.5, [], 0)
+
+
+def test__bulkhead__circuit_opens__waiters_are_refused_at_once() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(), breaker=brittle(failure_threshold=1)), fault(after=0.3))
+    results = stage.together(*[stage.start() for _ in range(4)])
+    assert statuses(results)[1:] == [Reason.CIRCUIT_OPEN] * 3
+    assert (stage.now < 5, stage.times, stage.host.queue_depth) == (True, [0], 0)
+
+
+def test__bulkhead__limit_raised__waiters_start_at_once() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()), answer(200))
+    stage.hold()
+    wider = only(bulkhead=Bulkhead(max_concurrent=3))
+    stage.together(stage.start(), stage.start(), stage.at(0.5, lambda: stage.resilience.configure("all://", wider)))
+    assert stage.times == [0.5, 0.5]
+
+
+def test__bulkhead__limit_lowered__drains_and_cancels_nothing() -> None:
+    stage = Stage(only(bulkhead=Bulkhead(max_concurrent=3)))
+    holders = [stage.hold() for _ in range(3)]
+    stage.resilience.configure("all://", only(bulkhead=one_at_a_time()))
+    assert stage.host.in_flight == 3
+    _, *_ = stage.together(stage.start(), *[stage.at(n + 0.25, h.abandon) for n, h in enumerate(holders)])
+    assert stage.times == [2.25]
+
+
+def test__bulkhead__waiter_that_dies_with_a_grant__passes_it_on_within_the_claim_time() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)))
+    holder = stage.hold()
+    dead = stage.start()
+    dead.send(None)  # it joins the line, and is never driven again
+    _, _ = stage.together(stage.start(), stage.at(0.5, holder.abandon))
+    assert stage.host.queue_depth == 0
+    assert 0.5 + CLAIM_WITHIN <= stage.times[0] <= 0.5 + 2 * CLAIM_WITHIN
+    dead.close()
+
+
+def test__bulkhead__waiter_that_comes_back_late_keeps_its_place_in_front() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)), answer(200, after=0.25))
+    first, second, third = stage.hold(), stage.start(), stage.start()
+    second.send(None)
+    third.send(None)
+    stage.clock.advance(0.5)
+    first.abandon()
+    stage.clock.advance(CLAIM_WITHIN + 0.1)
+    third.send(None)  # its own timer: the grant of the second lapses and is the third's
+    second.send(None)
+    stage.together(third, second)
+    assert statuses([stage.host.queue_depth, stage.host.in_flight]) == [0, 0]
+    assert (stage.host.peak_in_flight, len(stage.times)) == (1, 2)
+
+
+def test__bulkhead_override_off__passes_the_line() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    stage.hold()
+    with override(bulkhead=None):
+        assert word(stage.get()) == 200
+    assert stage.now == 0
+
+
+# -- nothing starts too late -----------------------------------------------------------------------
+
+
+def test__deadline_over_before_the_call__nothing_is_sent_and_it_is_counted() -> None:
+    stage = Stage(only())
+    (rejection,) = stage.together(within(stage, 0))
+    assert (rejection.reason, rejection.scope, stage.sent) == (Reason.DEADLINE, "total", [])
+    assert stage.host.rejections == 1
+
+
+@pytest.mark.parametrize("u", [0, 0.5, 0.999])
+def test__deadline__spread_after_the_gate_opened_stays_within_it(u: float) -> None:
+    stage = Stage(only(retry=steady(max_delay=10)), u=u)
+    stage.close_gate(4)
+    (response,) = stage.together(within(stage, 5))
+    assert word(response) == 200
+    assert 4 <= stage.times[0] < 5
+
+
+def test__deadline__permit_comes_back_at_the_last_instant__nothing_is_sent_after_it() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    holder = stage.hold()
+    _, rejection = stage.together(stage.at(2, holder.abandon), within(stage, 2))
+    assert (word(rejection), stage.sent) == (Reason.DEADLINE, [])
+
+
+def test__deadline__woken_with_a_permit_too_late__nothing_is_sent_and_the_permit_goes_on() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    holder = stage.hold()
+    late = within(stage, 2)
+    late.send(None)  # waits in line
+    stage.clock.advance(1.9)
+    holder.abandon()
+    stage.clock.advance(0.2)  # a busy loop: it is resumed after its deadline
+    (rejection,) = stage.together(late)
+    assert (word(rejection), stage.sent, stage.host.in_flight) == (Reason.DEADLINE, [], 0)
+    assert word(stage.get()) == 200
+
+
+@pytest.mark.parametrize(("left", "times"), [(1.5, [0, 1]), (1, [0]), (0.5, [0])])
+def test__deadline__a_retry_that_cannot_start_in_time_is_not_slept_for(left: float, times: list[float]) -> None:
+    stage = Stage(only(retry=steady(), budget=purse()), answer(503))
+    (response,) = stage.together(within(stage, left))
+    assert (word(response), stage.times, stage.now) == (503, times, times[-1])
+    assert stage.host.budget == 10 - (len(times) - 1)
+
+
+@pytest.mark.parametrize(("limit", "times"), [(1, [0, 1]), (0.5, [0]), (None, [0, 1, 2])])
+def test__max_elapsed__no_attempt_starts_later(limit: float | None, times: list[float]) -> None:
+    stage = Stage(only(retry=steady(max_elapsed=limit)), answer(503))
+    assert word(stage.get()) == 503
+    assert stage.times == times
+
+
+def test__max_elapsed__holds_for_a_retry_that_waits_for_the_bulkhead_too() -> None:
+    stage = Stage(only(retry=steady(max_elapsed=2), bulkhead=one_at_a_time()), answer(503))
+    call = run(stage.call(), stage.peer)
+    stage.together(call, stage.at(0.5, stage.hold), stage.at(4, lambda: stage.held[0].abandon()))
+    assert all(time <= 2 for time in stage.times)
+
+
+def test__total__ends_a_hanging_attempt_and_is_named() -> None:
+    stage = Stage(only(timeouts=Timeouts(total=2)), hang())
+    rejection = stage.get()
+    assert (rejection.reason, rejection.scope, rejection.limit, stage.now) == (Reason.DEADLINE, "total", 2, 2)
+
+
+def test__attempt__ends_a_hanging_attempt_and_is_named() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2)), hang())
+    rejection = stage.get()
+    assert (rejection.reason, rejection.scope, rejection.limit, stage.now) == (Reason.DEADLINE, "attempt", 2, 2)
+    assert (stage.host.failures, stage.host.timeouts) == (1, 1)
+
+
+def test__attempt__hanging_ones_are_retried() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), retry=steady()), hang(), answer(200))
+    assert (word(stage.get()), stage.times) == (200, [0, 3])
+
+
+def test__deadline_rings_during_an_attempt_that_had_its_share__blames_the_host() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2, total=2)), hang())
+    stage.get()
+    assert stage.host.failures == 1
+
+
+def test__deadline_rings_before_the_attempt_had_its_share__blames_nobody() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=20)), hang())
+    (rejection,) = stage.together(within(stage, 2))
+    assert (rejection.reason, rejection.scope, rejection.limit, stage.now) == (Reason.DEADLINE, "total", None, 2)
+    assert (stage.host.failures, stage.host.requests, stage.host.in_flight) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("seconds", [0, 2])
+def test__inherited_deadline__is_not_given_the_length_of_a_longer_total(seconds: float) -> None:
+    stage = Stage(only(timeouts=Timeouts(total=30)), hang())
+    (rejection,) = stage.together(within(stage, seconds))
+    assert (rejection.reason, rejection.scope, rejection.limit) == (Reason.DEADLINE, "total", None)
