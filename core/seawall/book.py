@@ -18,13 +18,15 @@ Origin = tuple[str, str, int | None]
 class PolicyBook:
     """What a Resilience was configured with. Not changed once in use: `with_policy` makes another."""
 
-    __slots__ = ("_patterns", "policies")
+    __slots__ = ("_known", "_patterns", "policies")
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self.policies = dict(policies)
         """Pattern or provider name → policy, as given."""
         patterns = [pattern for text, policy in policies.items() if (pattern := _checked(text, policy)) is not None]
         self._patterns = sorted(patterns, key=lambda pattern: pattern.rank, reverse=True)
+        self._known: dict[tuple[str, ...], Effective] = {}
+        """Matching patterns → what they add up to: many hosts share a few."""
         self._check_groups()
 
     def with_policy(self, text: str, policy: Policy) -> PolicyBook:
@@ -33,13 +35,19 @@ class PolicyBook:
 
     def for_origin(self, origin: Origin, specific: Pattern | None = None) -> Effective:
         """What holds for an origin; `specific`: a pattern with method or path that matches too."""
-        policy = Policy()
-        for pattern in self._patterns:
-            if pattern.covers(*origin) and (
-                pattern.host_only or pattern is specific or (specific is not None and pattern.contains(specific))
-            ):
-                policy = policy.over(self.policies[pattern.text])
-        return Effective(policy)
+        found = tuple(
+            pattern.text
+            for pattern in self._patterns
+            if pattern.covers(*origin)
+            and (pattern.host_only or pattern is specific or (specific is not None and pattern.contains(specific)))
+        )
+        effective = self._known.get(found)
+        if effective is None:
+            policy = Policy()
+            for text in found:
+                policy = policy.over(self.policies[text])
+            effective = self._known[found] = Effective(policy)
+        return effective
 
     def specific(self, origin: Origin) -> Iterator[Pattern]:
         """The patterns with a method or path that may match at this origin, most specific first."""

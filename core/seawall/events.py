@@ -1,9 +1,4 @@
-"""What observers get: one frozen record per thing that happened, and the list of who listens.
-
-Nothing is built when nobody listens. Listeners run outside our locks, in the
-thread or task that caused the event; one that raises is reported once through the
-`seawall` logger and breaks no call.
-"""
+"""What observers get: one frozen record per thing that happened. Loaded when somebody listens."""
 
 from __future__ import annotations
 
@@ -11,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from seawall.outcome import Ending, ErrorKind, Verdict
 
 
@@ -81,54 +74,3 @@ class CallEnded(Event):
     attempts: int
     duration: float
     ending: Ending
-
-
-class Hub:
-    """Who listens to one Resilience."""
-
-    __slots__ = ("_listeners", "_said", "listening")
-
-    def __init__(self) -> None:
-        self._listeners: tuple[tuple[Callable[[Event], object], tuple[type[Event], ...] | None], ...] = ()
-        self._said: set[str] = set()
-        self.listening = False
-
-    def subscribe(
-        self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None
-    ) -> Callable[[], None]:
-        entry = (listener, None if kinds is None else tuple(kinds))
-        self._listeners = (*self._listeners, entry)
-        self.listening = True
-
-        def unsubscribe() -> None:
-            self._listeners = tuple(known for known in self._listeners if known is not entry)
-            self.listening = bool(self._listeners)
-
-        return unsubscribe
-
-    def emit(self, event: Event) -> None:
-        for listener, kinds in self._listeners:
-            if kinds is None or isinstance(event, kinds):
-                try:
-                    listener(event)
-                except Exception as error:
-                    self.complain(listener, error)
-
-    def is_first(self, what: str) -> bool:
-        """Has this not been said before?"""
-        if what in self._said or len(self._said) >= 1000:
-            return False
-        self._said.add(what)
-        return True
-
-    def complain(self, function: object, error: BaseException) -> None:
-        """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""
-        name = (
-            f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
-        )
-        if self.is_first(name):
-            from logging import getLogger
-
-            getLogger("seawall").warning(
-                "%s raised %s; calls go on without it, and it is not reported again", name, type(error).__qualname__
-            )

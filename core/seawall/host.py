@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
-    from seawall.events import Event, Hub
+    from seawall.events import Event
+    from seawall.hub import Hub
     from seawall.policy import Effective
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
@@ -91,7 +92,7 @@ class HostState:
         self.gate = now
         """Until then the server wants to be left alone."""
         self._is_closed = False
-        self._sleepers: set[Ticket] = set()
+        self._sleepers: dict[Ticket, None] = {}
         self._done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
         self._take_figures(effective)
@@ -107,7 +108,7 @@ class HostState:
                 admission.phase = phase
                 admission.permit = permit = ref(admission, bulkhead.bury)  # `take`, written out
                 live = bulkhead.live
-                live.add(permit)
+                live[permit] = None
                 if len(live) > bulkhead.peak:
                     bulkhead.peak = len(live)
                 return None
@@ -154,7 +155,7 @@ class HostState:
             return
         admission.permit = None  # else its callback would still run when the admission dies
         try:
-            self.bulkhead.live.remove(permit)  # which of two callers was first is decided here
+            del self.bulkhead.live[permit]  # which of two callers was first is decided here
         except KeyError:
             return
         if (
@@ -213,7 +214,7 @@ class HostState:
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
         with self._lock:
-            self._sleepers.add(ticket)
+            self._sleepers[ticket] = None
             is_closed = self._is_closed
         if is_closed:
             ticket.wake()
@@ -221,7 +222,7 @@ class HostState:
     def rise(self, ticket: Ticket) -> None:
         """A sleeper is awake."""
         with self._lock:
-            self._sleepers.discard(ticket)
+            self._sleepers.pop(ticket, None)
 
     # -- operators -----------------------------------------------------------------------------------------------------
 
@@ -448,7 +449,7 @@ class HostState:
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
-            bulkhead.live.discard(permit)
+            bulkhead.live.pop(permit, None)
             self.breaker.forget(permit)
         if now >= self.window.end:
             self.window.advance(now)

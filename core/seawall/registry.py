@@ -17,7 +17,7 @@ from seawall.host import HostState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from seawall.events import Hub
+    from seawall.hub import Hub
     from seawall.policy import Effective
     from seawall.runtime import Clock
 

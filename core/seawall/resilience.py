@@ -14,7 +14,7 @@ from seawall import _check, scope
 from seawall._story import Call
 from seawall.book import Origin, PolicyBook
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
-from seawall.events import Event, Hub
+from seawall.hub import Hub
 from seawall.outcome import reject_async
 from seawall.pattern import Pattern, host_key, is_provider, normal_host
 from seawall.policy import STATE_PARTS, Effective, Override, Policy
@@ -23,6 +23,7 @@ from seawall.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterable
 
+    from seawall.events import Event
     from seawall.host import HostState
     from seawall.registry import Key
     from seawall.runtime import Clock

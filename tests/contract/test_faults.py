@@ -68,7 +68,10 @@ async def test__verdict__is_the_hosts_only_if_the_host_failed(kit: Kit, stack: E
     async with kit.mounted(resilience, **fault.client) as client:
         await provoke(client, fault, url, fault.method())
     counted = [(s.successes, s.failures, s.in_flight) for s in resilience.snapshots() if s.requests or s.in_flight]
-    assert counted == GOOD.get(fault.name, [(0, 1, 0)])
+    if (kit.name, fault.name) == ("requests", "bad_gzip"):
+        assert counted == []  # it decodes below us and says so: no verdict at all
+    else:
+        assert counted == GOOD.get(fault.name, [(0, 1, 0)])
 
 
 async def test__half_headers__are_whatever_the_library_makes_of_them(kit: Kit, peer: Peer) -> None:

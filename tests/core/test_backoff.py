@@ -63,6 +63,12 @@ def test__exponential__slow_growth__is_never_cut_short_of_its_power() -> None:
     assert backoff.grow("exponential", 0.1, 1.001, 1e6, 5000) == pytest.approx(0.1 * math.exp(5000 * math.log(1.001)))
 
 
+@pytest.mark.parametrize("growth", GROWTHS)
+@pytest.mark.parametrize("n", [0, 1, 500, 5000])
+def test__growth__of_no_delay__is_none_however_often(growth: Growth, n: int) -> None:
+    assert backoff.grow(growth, 0, 10, 30, n) == 0
+
+
 @given(st.sampled_from(GROWTHS), seconds, st.floats(1, 1e3), seconds, st.integers(0, 5000))
 def test__growth__any_figures__is_finite_never_negative_never_above_the_cap(
     growth: Growth, base: float, multiplier: float, cap: float, n: int

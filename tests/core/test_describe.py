@@ -139,24 +139,36 @@ def test__worst_case__load__without_a_breaker_promises_no_opening() -> None:
 
 
 CONTRADICTIONS = [
-    pytest.param(
-        Policy(timeouts=Timeouts(total=3), bulkhead=Bulkhead(max_concurrent=1, max_wait=5)), ["max_wait=5", "total=3"],
-        id="the wait for the bulkhead eats the call",
+    (
+        "the wait for the bulkhead eats the call",
+        Policy(timeouts=Timeouts(total=3), bulkhead=Bulkhead(max_concurrent=1, max_wait=5)),
+        ["max_wait=5", "total=3"],
     ),
-    pytest.param(Policy(timeouts=Timeouts(total=0.5), retry=Retry(base_delay=1)), ["base_delay=1", "total=0.5"], id="no time for a retry"),
-    pytest.param(Policy(timeouts=Timeouts(attempt=3, total=3)), ["attempt=3", "total=3"], id="one attempt eats the call"),
-    pytest.param(Policy(timeouts=Timeouts(attempt=60)), ["half_open_timeout=30", "attempt=60"], id="a probe is cut short"),
-    pytest.param(
-        Policy(timeouts=Timeouts(attempt=3), breaker=Breaker(slow_call_duration=5)), ["slow_call_duration=5", "attempt=3"],
-        id="never slow",
+    (
+        "no time for a retry",
+        Policy(timeouts=Timeouts(total=0.5), retry=Retry(base_delay=1)),
+        ["base_delay=1", "total=0.5"],
     ),
-    pytest.param(Policy(breaker=Breaker(min_failure_span=20, sampling_window=10)), ["min_failure_span"], id="a span beyond the window"),
-    pytest.param(Policy(budget=RetryBudget(cap=0.5, start=0)), ["budget"], id="never a whole token"),
-    pytest.param(Policy(budget=RetryBudget(ratio=0, start=0, refill_per_minute=0)), ["budget"], id="never any token"),
-]  # fmt: skip
+    ("one attempt eats the call", Policy(timeouts=Timeouts(attempt=3, total=3)), ["attempt=3", "total=3"]),
+    ("a probe is cut short", Policy(timeouts=Timeouts(attempt=60)), ["half_open_timeout=30", "attempt=60"]),
+    (
+        "never slow",
+        Policy(timeouts=Timeouts(attempt=3), breaker=Breaker(slow_call_duration=5)),
+        ["slow_call_duration=5", "attempt=3"],
+    ),
+    (
+        "a span beyond the window",
+        Policy(breaker=Breaker(min_failure_span=20, sampling_window=10)),
+        ["min_failure_span"],
+    ),
+    ("never a whole token", Policy(budget=RetryBudget(cap=0.5, start=0)), ["budget"]),
+    ("never any token", Policy(budget=RetryBudget(ratio=0, start=0, refill_per_minute=0)), ["budget"]),
+]
 
 
-@pytest.mark.parametrize(("policy", "words"), CONTRADICTIONS)
+@pytest.mark.parametrize(
+    ("policy", "words"), [row[1:] for row in CONTRADICTIONS], ids=[row[0] for row in CONTRADICTIONS]
+)
 def test__parts_that_defeat_each_other__are_warned_of_by_name_and_value(policy: Policy, words: list[str]) -> None:
     warnings = lines(policy, "warning:")
     assert len(warnings) == 1

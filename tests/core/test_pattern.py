@@ -18,29 +18,32 @@ def covers(pattern: str, url: str) -> bool:
     return Pattern(pattern).covers(parts.scheme, normal_host(parts.hostname or ""), parts.port)
 
 
+EVERYWHERE = ["http://a.com", "https://b.org:8443"]
+COVERS = [
+    ("everything", "all://", EVERYWHERE, []),
+    ("everything, with a star", "all://*", EVERYWHERE, []),
+    ("one scheme", "https://", ["https://a.com", "https://b.org:8443"], ["http://a.com"]),
+    ("the other scheme", "http://", ["http://a.com"], ["https://a.com"]),
+    ("one host", "all://a.com", ["http://a.com", "https://a.com:9"], ["https://b.com", "https://www.a.com"]),
+    ("scheme and host", "https://a.com", ["https://a.com", "https://a.com:9"], ["http://a.com"]),
+    ("below", "all://*.a.com", ["https://x.a.com", "http://x.y.a.com"], ["https://a.com", "https://xa.com"]),
+    ("and itself", "all://*a.com", ["https://a.com", "https://x.a.com"], ["https://xa.com", "https://a.com.b"]),
+    ("a port", "all://a.com:8443", ["https://a.com:8443", "http://a.com:8443"], ["https://a.com"]),
+    ("all of it", "https://*.a.com:8443", ["https://x.a.com:8443"], ["https://x.a.com", "http://x.a.com:8443"]),
+    ("default port: as none, as in httpx", "https://a.com:443", ["https://a.com", "https://a.com:9"], ["http://a.com"]),
+    ("443 of any scheme", "all://a.com:443", ["https://a.com", "http://a.com:443"], ["http://a.com"]),
+    ("a port of any host", "https://:8443", ["https://a.com:8443"], ["https://a.com"]),
+    ("IPv6", "http://[::1]:8080", ["http://[::1]:8080"], ["http://[::1]", "http://[::2]:8080"]),
+    ("IPv4", "http://127.0.0.1", ["http://127.0.0.1:5000"], ["http://127.0.0.2"]),
+    ("case and trailing dot", "HTTPS://A.Com.", ["https://a.com"], ["https://b.com"]),
+    ("IDN", "https://bücher.de", ["https://xn--bcher-kva.de"], ["https://bucher.de"]),
+    ("below an IDN", "all://*.bücher.de", ["https://x.xn--bcher-kva.de"], ["https://xn--bcher-kva.de"]),
+]
+
+
 @pytest.mark.parametrize(
-    ("pattern", "covered", "not_covered"),
-    [
-        pytest.param("all://", ["http://a.com", "https://b.org:8443"], [], id="everything"),
-        pytest.param("all://*", ["http://a.com", "https://b.org:8443"], [], id="everything, with a star"),
-        pytest.param("https://", ["https://a.com", "https://b.org:8443"], ["http://a.com"], id="one scheme"),
-        pytest.param("http://", ["http://a.com"], ["https://a.com"], id="the other scheme"),
-        pytest.param("all://a.com", ["http://a.com", "https://a.com:9"], ["https://b.com", "https://www.a.com"], id="one host"),
-        pytest.param("https://a.com", ["https://a.com", "https://a.com:9"], ["http://a.com"], id="scheme and host"),
-        pytest.param("all://*.a.com", ["https://x.a.com", "http://x.y.a.com"], ["https://a.com", "https://xa.com"], id="below"),
-        pytest.param("all://*a.com", ["https://a.com", "https://x.a.com"], ["https://xa.com", "https://a.com.b"], id="and itself"),
-        pytest.param("all://a.com:8443", ["https://a.com:8443", "http://a.com:8443"], ["https://a.com"], id="a port"),
-        pytest.param("https://*.a.com:8443", ["https://x.a.com:8443"], ["https://x.a.com", "http://x.a.com:8443"], id="all of it"),
-        pytest.param("https://a.com:443", ["https://a.com", "https://a.com:8443"], ["http://a.com"], id="default port: as none, as in httpx"),
-        pytest.param("all://a.com:443", ["https://a.com", "http://a.com:443"], ["http://a.com"], id="443 of any scheme"),
-        pytest.param("https://:8443", ["https://a.com:8443"], ["https://a.com"], id="a port of any host"),
-        pytest.param("http://[::1]:8080", ["http://[::1]:8080"], ["http://[::1]", "http://[::2]:8080"], id="IPv6"),
-        pytest.param("http://127.0.0.1", ["http://127.0.0.1:5000"], ["http://127.0.0.2"], id="IPv4"),
-        pytest.param("HTTPS://A.Com.", ["https://a.com"], ["https://b.com"], id="case and trailing dot"),
-        pytest.param("https://bücher.de", ["https://xn--bcher-kva.de"], ["https://bucher.de"], id="IDN"),
-        pytest.param("all://*.bücher.de", ["https://x.xn--bcher-kva.de"], ["https://xn--bcher-kva.de"], id="IDN, below"),
-    ],
-)  # fmt: skip
+    ("pattern", "covered", "not_covered"), [row[1:] for row in COVERS], ids=[row[0] for row in COVERS]
+)
 def test__pattern__covers(pattern: str, covered: list[str], not_covered: list[str]) -> None:
     assert [url for url in covered if not covers(pattern, url)] == []
     assert [url for url in not_covered if covers(pattern, url)] == []

@@ -197,11 +197,13 @@ RATE_TOO_HIGH = {
         type="tokens", code="rate_limit_exceeded",
     ),
     "Anthropic": body(
-        type="rate_limit_error", message="This request would exceed your organization's rate limit of 30,000 tokens per minute"
+        type="rate_limit_error",
+        message="This request would exceed your organization's rate limit of 30,000 tokens per minute",
     ),
     "Azure": body(
-        code="429", message="Requests have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry "
-        "after 60 seconds. Please go here: https://aka.ms/oai/quotaincrease",
+        code="429",
+        message="Requests have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after 60 "
+        "seconds. Please go here: https://aka.ms/oai/quotaincrease",
     ),
     "Google, per minute": body(
         code=429, status="RESOURCE_EXHAUSTED",

@@ -16,7 +16,6 @@ have lost waiters on cancellation for years.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -101,7 +100,7 @@ class Queue:
 
     def __init__(self) -> None:
         self._last = 0
-        self.waiting: deque[Ticket] = deque()
+        self.waiting: list[Ticket] = []
         self.granted: dict[Ticket, float] = {}
         """Ticket → when it was granted."""
 
@@ -126,7 +125,7 @@ class Queue:
                 self.granted[ticket] = now
                 ticket.turn = Turn.GRANTED
                 woken.append(ticket)
-            self.waiting.popleft()
+            del self.waiting[0]
         return woken
 
     def claim(self, ticket: Ticket) -> bool:
@@ -185,8 +184,8 @@ class BulkheadState:
     )
 
     def __init__(self, config: Bulkhead | None) -> None:
-        self.live: set[ref[Any]] = set()
-        """Weak references to the admissions that hold a permit: these *are* the permits."""
+        self.live: dict[ref[Any], None] = {}
+        """Weak references to the admissions that hold a permit, oldest first: these *are* the permits."""
         self.dead: list[ref[Any]] = []
         """Permits whose owner died without a word."""
         self.bury = self.dead.append
@@ -205,7 +204,7 @@ class BulkheadState:
     def take(self, owner: object) -> ref[Any]:
         """A permit for `owner`, who was let in."""
         permit = ref(owner, self.bury)
-        self.live.add(permit)
+        self.live[permit] = None
         if len(self.live) > self.peak:
             self.peak = len(self.live)
         return permit

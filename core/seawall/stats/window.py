@@ -9,6 +9,7 @@ were rejected: a dense burst gets almost no weight and hides a total outage.
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 BUCKETS = 10
@@ -32,6 +33,7 @@ class Column:
 
 
 _COLUMNS: Final = 9
+_EMPTY: Final = bytes(4 * _COLUMNS)
 
 
 class Window:
@@ -41,7 +43,7 @@ class Window:
 
     def __init__(self, duration: float, now: float) -> None:
         self._width = duration / BUCKETS
-        self.counts = [0] * (_COLUMNS * BUCKETS)
+        self.counts = array("I", _EMPTY * BUCKETS)
         self.base = 0
         """Where the current bucket begins in `counts`: who knows that it is current may count by hand."""
         self._retired: list[int] | None = None
@@ -97,4 +99,4 @@ class Window:
                 self._retired = [0] * _COLUMNS
             for column, count in enumerate(bucket):
                 self._retired[column] += count
-            self.counts[base : base + _COLUMNS] = [0] * _COLUMNS
+            self.counts[base : base + _COLUMNS] = array("I", _EMPTY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -26,7 +26,7 @@ buckets = st.builds(dict, max_tokens=st.sampled_from([1, 3, 20]), refill_rate=st
 class BudgetModel(RuleBasedStateMachine):
     """The two kinds that do not learn. The model goes through its whole account at every question."""
 
-    reached: Counter[str] = Counter()
+    reached: ClassVar[Counter[str]] = Counter()
 
     @initialize(figures=deposits | buckets)
     def begin(self, figures: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class BudgetModel(RuleBasedStateMachine):
 class AdaptiveModel(RuleBasedStateMachine):
     """The kind that learns: the rate after each sample, from the list of all samples not judged yet."""
 
-    reached: Counter[str] = Counter()
+    reached: ClassVar[Counter[str]] = Counter()
 
     @initialize(rate=st.sampled_from([1, 10, 48]), most=st.sampled_from([5, 100]))
     def begin(self, rate: int, most: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from typing import ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -38,12 +39,14 @@ class Waiter:
 
 
 class BulkheadModel(RuleBasedStateMachine):
-    reached: Counter[str] = Counter()
+    reached: ClassVar[Counter[str]] = Counter()
 
     @initialize(
-        limit=st.integers(1, 3), places=st.sampled_from([0, 1, 4, 100]), waits=st.sampled_from([True, True, True, False]),
+        limit=st.integers(1, 3),
+        places=st.sampled_from([0, 1, 4, 100]),
+        waits=st.sampled_from([True, True, True, False]),
         changes=st.booleans(),
-    )  # fmt: skip
+    )
     def begin(self, limit: int, places: int, waits: bool, changes: bool) -> None:
         self.limit, self.places, self.waits, self.limit_may_change = limit, places, waits, changes
         self.state = BulkheadState(self._config())
@@ -116,7 +119,8 @@ class BulkheadModel(RuleBasedStateMachine):
             del owner
             gc.collect(0)
             assert permit in self.state.dead
-        self.state.live.discard(permit)  # type: ignore[arg-type]
+        self.state.live.clear()
+        self.state.live.update(dict.fromkeys(permit for _, permit in self.owners))  # type: ignore[misc]
         self._visit()
 
     @precondition(lambda self: self.granted)
@@ -191,7 +195,7 @@ class BulkheadModel(RuleBasedStateMachine):
     @invariant()
     def permits_in_are_permits_out(self) -> None:
         if hasattr(self, "owners"):
-            assert {permit for _, permit in self.owners} == self.state.live
+            assert {permit for _, permit in self.owners} == set(self.state.live)
             assert (self.state.peak, self.state.refused) == (self.peak, self.refused)
 
     @invariant()

@@ -210,8 +210,11 @@ def test__delay__any_retry__never_negative_never_above_the_cap(retry: Retry, n: 
 
 outcomes = st.builds(
     lambda verdict, kind, again, status: Outcome(verdict, kind, again, status=status, sent=Sent.MAYBE),
-    st.sampled_from(Verdict), st.sampled_from(ErrorKind), st.sampled_from(Again), st.sampled_from([None, 404, 429, 503]),
-)  # fmt: skip
+    st.sampled_from(Verdict),
+    st.sampled_from(ErrorKind),
+    st.sampled_from(Again),
+    st.sampled_from([None, 404, 429, 503]),
+)
 
 
 @given(outcomes, st.booleans(), st.booleans(), st.sampled_from(["GET", "POST"]), st.sampled_from([None, True, False]))
