@@ -12,7 +12,7 @@ from httpx_resilience._library import library_of
 from seawall import classification
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.flow import body_failed
+from seawall.judging import body_failed
 from seawall.outcome import ErrorKind
 
 if TYPE_CHECKING:

@@ -124,6 +124,11 @@ class _Port(ABC):
                     ahead.size += len(chunk)
             except Exception as error:
                 ahead.error = error
+            except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
+                raise
+            except BaseException:
+                await self.shut(admission.inner)
+                raise
         return b"".join(ahead.chunks) if ahead.rest is None else None
 
     async def discard(self, response: Any, admission: Any) -> None:

@@ -109,6 +109,9 @@ class _Port(Threads):
                     head += piece
             except Exception as broken:
                 error = broken
+            except BaseException:
+                response.close()
+                raise
             response.raw = served_again(raw, head, complete=complete, error=error)
             ahead = admission.ahead = (head, complete)
         head, complete = ahead

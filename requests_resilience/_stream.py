@@ -16,7 +16,7 @@ from requests_resilience._errors import LEAVES, outcome
 from seawall import classification
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.flow import body_failed
+from seawall.judging import body_failed
 from seawall.outcome import ErrorKind
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def value(of: object) -> str:
-    """A figure as a user would type it."""
+    """A figure, for a cell of a table."""
     if of is UNSET:
         return "not set"
     if isinstance(of, float):

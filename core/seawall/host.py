@@ -18,6 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
+from seawall import telling
 from seawall.classification import TIMEOUT_KINDS
 from seawall.outcome import Reason, Rejection, Verdict
 from seawall.policies.breaker import NEVER, BreakerState, Closed, Isolated, Open, Refusal, Result
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
-    from seawall.events import Event
     from seawall.hub import Hub
     from seawall.policy import Effective
     from seawall.runtime import Clock
@@ -116,7 +116,7 @@ class HostState:
             self._tidy(now)
             verdict = self._consider(admission, None, now)
         if self.breaker.changes:
-            self._report(now)
+            self._report()
         return verdict
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
@@ -125,7 +125,7 @@ class HostState:
             self._tidy(now)
             verdict = self._consider(admission, ticket, now)
             woken = self._free(now)
-        self._after(woken, now)
+        self._after(woken)
         return verdict
 
     def leave(self, ticket: Ticket, now: float, *, refused: bool) -> None:
@@ -136,7 +136,7 @@ class HostState:
             if refused:
                 self.window.count(Column.REJECTED, now)
             woken = self._free(now)
-        self._after(woken, now)
+        self._after(woken)
 
     def headers(self, admission: Admission, now: float) -> None:
         """Good headers on an attempt that began in half-open: the probe has shown what it was for."""
@@ -145,7 +145,7 @@ class HostState:
                 self.breaker.headers(admission.permit, admission.phase, now, self.clock.random())
                 self._review(now)
             woken = self._free(now)
-        self._after(woken, now)
+        self._after(woken)
 
     def settle(self, admission: Admission, verdict: Verdict, now: float) -> None:
         """Take the permits back and count the verdict. A second call does nothing."""
@@ -176,8 +176,10 @@ class HostState:
             self._count(admission, permit, verdict, now)
             woken = self._free(now)
         if self.hub.listening:
-            self._report_end(admission, verdict, now)
-        self._after(woken, now)
+            telling.attempt_ended(admission, verdict, now)
+            if self.gate > now and admission.outcome is not None and admission.outcome.retry_after:
+                telling.gate_closed(self, now, self.gate - now)
+        self._after(woken)
 
     # -- decisions the flow asks for -----------------------------------------------------------------------------------
 
@@ -305,7 +307,7 @@ class HostState:
             self.breaker.look(now, self.clock.random())
             self._review(now)
             picture = take(self, now)
-        self._after([], now)
+        self._after([])
         return picture
 
     # -- with the lock held --------------------------------------------------------------------------------------------
@@ -493,45 +495,18 @@ class HostState:
             act(now)
             self._review(now)
             woken = self._free(now)
-        self._after(woken, now)
+        self._after(woken)
 
-    def _after(self, woken: list[Ticket], now: float) -> None:
+    def _after(self, woken: list[Ticket]) -> None:
         for ticket in woken:
             ticket.wake()
         if self.breaker.changes:
-            self._report(now)
+            self._report()
 
-    def _report(self, now: float) -> None:
+    def _report(self) -> None:
         """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
         with self._lock:
             taken, self.breaker.changes = self.breaker.changes, []
         if self.hub.listening:
-            from seawall.events import BreakerChanged
-
             for change in taken:
-                self.hub.emit(
-                    BreakerChanged(
-                        host=self.name,
-                        at=change.at,
-                        before=change.before.name,
-                        after=change.after.name,
-                        reason=change.trigger.value,
-                    )
-                )
-
-    def _report_end(self, admission: Admission, verdict: Verdict, now: float) -> None:
-        from seawall.events import AttemptEnded, GateClosed
-
-        outcome = admission.outcome
-        event: Event = AttemptEnded(
-            host=self.name,
-            at=now,
-            number=admission.number,
-            duration=now - admission.started,
-            status=admission.status,
-            kind=outcome.kind if outcome is not None else None,
-            verdict=verdict,
-        )
-        self.hub.emit(event)
-        if self.gate > now and outcome is not None and outcome.retry_after:
-            self.hub.emit(GateClosed(host=self.name, at=now, seconds=self.gate - now))
+                telling.breaker_changed(self, change)

@@ -51,7 +51,8 @@ class Runtime(Protocol):
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
         """Read ahead, raw and bounded, without taking anything from whoever reads the answer later.
 
-        Returns the whole body if that was all of it: the connection is then given back. None: there is more.
+        Returns the whole body if that was all of it: the connection is then given back. None: there is more. Cancelled
+        while reading, it closes the answer: nobody will get it.
         """
         ...
 

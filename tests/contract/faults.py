@@ -79,7 +79,7 @@ def _circle(stack: ExitStack) -> tuple[str, Peer | None]:
     return peer / "it", peer
 
 
-QUICK = 0.08
+QUICK = 0.05
 THEN_QUICK = (2.0, QUICK)
 """Patient while connecting, so that a busy machine does not turn a slow answer into a slow connection."""
 

@@ -83,7 +83,7 @@ async def test__body_that_stops_coming__is_a_failure(kit: Kit, peer: Peer) -> No
     gate = threading.Event()
     peer.script(steps.drip(b"first", b"rest", gate=gate))
     resilience = only()
-    async with kit.mounted(resilience, timeout=0.1) as client:
+    async with kit.mounted(resilience, timeout=(2, 0.06)) as client:
         async with await client.stream("GET", peer / "x") as stream:
             with pytest.raises(kit.errors.base):
                 await stream.read()

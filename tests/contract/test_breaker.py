@@ -130,7 +130,7 @@ async def test__refused_connections__open_it(kit: Kit, stack: ExitStack) -> None
 
 async def test__read_timeouts_of_the_client__open_it(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang())
-    async with kit.mounted(only(breaker=tripping()), timeout=0.1) as client:
+    async with kit.mounted(only(breaker=tripping()), timeout=(2, 0.06)) as client:
         for _ in range(2):
             with pytest.raises(kit.errors.read_timeout):
                 await client.get(peer / "x")
@@ -140,7 +140,7 @@ async def test__read_timeouts_of_the_client__open_it(kit: Kit, peer: Peer) -> No
 
 async def test__count_timeouts_false__they_are_left_out(kit: Kit, peer: Peer) -> None:
     peer.script(steps.hang(), steps.hang(), steps.hang(), answer(200))
-    async with kit.mounted(only(breaker=tripping(count_timeouts_as_failures=False)), timeout=0.1) as client:
+    async with kit.mounted(only(breaker=tripping(count_timeouts_as_failures=False)), timeout=(2, 0.06)) as client:
         for _ in range(3):
             with pytest.raises(kit.errors.read_timeout):
                 await client.get(peer / "x")

@@ -86,13 +86,13 @@ async def test__half_headers__are_whatever_the_library_makes_of_them(kit: Kit, p
 
 
 async def test__pool_exhausted__is_ours_and_not_the_hosts(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.25, steps.answer(200)))
+    peer.script(steps.slow(0.15, steps.answer(200)))
     resilience = only()
     async with kit.mounted(resilience, pool=1, timeout=2) as client:
 
         async def wait() -> object:
             await kit.until(lambda: peer.count == 1)
-            return await client.get(peer / "second", timeout=0.1 if kit.name != "requests" else 2)
+            return await client.get(peer / "second", timeout=0.06 if kit.name != "requests" else 2)
 
         first, second = await kit.together(lambda: client.get(peer / "first"), wait)
     assert first.status == 200

@@ -239,7 +239,7 @@ async def test__secrets__are_in_no_log_note_or_message_of_ours(
 async def test__read_timeout__stays_a_timeout_of_the_library(kit: Kit, peer: Peer) -> None:
     """urllib3's Retry turns it into ConnectionError, so that `except Timeout` stops working."""
     peer.script(steps.hang())
-    async with kit.mounted(quick(max_retries=1), timeout=0.1) as client:
+    async with kit.mounted(quick(max_retries=1), timeout=(2, 0.06)) as client:
         with pytest.raises(kit.errors.timeout) as caught:
             await client.get(peer / "x")
     assert type(caught.value) is kit.errors.read_timeout

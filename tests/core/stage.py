@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from seawall import Breaker, Bulkhead, ErrorKind, HostSnapshot, Policy, Resilience, Retry, TokenBudget, Verdict
 from seawall._story import Call
@@ -204,9 +205,9 @@ class Stage:
         done = act()
         return await done if hasattr(done, "__await__") else done
 
-    def hold(self, override: Any = None) -> Admission:
+    def hold(self, override: Any = None, request: Request | None = None) -> Admission:
         """Another attempt, in flight until the test ends it."""
-        call = self.call(None, override)
+        call = self.call(request, override)
         admission = Admission(call, 1, self.clock.now)
         assert call.state.admit(admission, self.clock.now) is None
         self.held.append(admission)
@@ -241,6 +242,25 @@ class Stage:
         self.peer.script = before
         self.peer.sent.clear()
         self.times.clear()
+
+
+def call_to(resilience: Resilience, url: str, method: str = "GET") -> Call:
+    """The call a mount would make for such a request, on the route it would keep."""
+    parts = urlsplit(url)
+    origin = (parts.scheme, parts.hostname or "", parts.port)
+    request = Request(method)
+    request.url = url
+    call = resilience.call(resilience.routes.get(origin) or resilience.route(origin, *origin), request)
+    assert call is not None
+    return call
+
+
+def visit(resilience: Resilience, url: str, *steps: Step, method: str = "GET") -> Any:
+    """One call to `url`, which plays these steps; what it gave, in one word."""
+    clock = resilience.clock
+    assert isinstance(clock, VirtualClock)
+    (result,) = simulate(clock, run(call_to(resilience, url, method), Peer(*steps)))
+    return word(result)
 
 
 def outcome(

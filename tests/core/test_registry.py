@@ -18,16 +18,18 @@ from seawall.testing import VirtualClock, simulate
 from tests.core.stage import (
     Answer,
     Peer,
-    Request,
     Stage,
+    Step,
     answer,
     brittle,
+    call_to,
     fault,
     hang,
     only,
     outcome,
     purse,
     steady,
+    visit,
     word,
 )
 
@@ -38,17 +40,10 @@ class Town:
     def __init__(self, policy: Policy, max_hosts: int) -> None:
         self.clock = VirtualClock(u=0.5)
         self.resilience = Resilience(policy, clock=self.clock, max_hosts=max_hosts)
-        self.peer = Peer(answer(200))
 
-    def get(self, host: str, *steps: object) -> object:
+    def get(self, host: str, *steps: Step) -> object:
         """One call to `host`, which plays these steps."""
-        if steps:
-            self.peer = Peer(*steps)  # type: ignore[arg-type]
-        route = self.resilience.routes.get(host) or self.resilience.route(host, "https", host, None)
-        call = self.resilience.call(route, Request())
-        assert call is not None
-        (result,) = simulate(self.clock, run(call, self.peer))
-        return word(result)
+        return visit(self.resilience, f"https://{host}", *steps)
 
     def knows(self, host: str) -> bool:
         return self.resilience.snapshot(f"https://{host}") is not None
@@ -184,13 +179,9 @@ def test__forgotten__comes_back_as_new() -> None:
 def test__forgotten_with_a_group_by_path__calls_and_state_stay_together() -> None:
     policies = {"all://": only(), "POST https://a.test/v1": only(group="jobs")}
     resilience = Resilience(policies, clock=VirtualClock(), max_hosts=2)
-    route = resilience.route("a", "https", "a.test", None)
-    resilience.route("b", "https", "b.test", None)  # somebody has to go
-    resilience.route("c", "https", "c.test", None)
-    route = resilience.routes.get("a") or resilience.route("a", "https", "a.test", None)
-    call = resilience.call(route, Request("POST", "/v1"))
-    assert call is not None
-    simulate(resilience.clock, run(call, Peer(answer(200))))  # type: ignore[arg-type]
+    for host in ("a", "b", "c"):  # somebody has to go
+        resilience.route(host, "https", f"{host}.test", None)
+    visit(resilience, "https://a.test/v1", method="POST")
     assert sum(picture.total_requests for picture in resilience.snapshots()) == 1
 
 
@@ -240,10 +231,8 @@ def test__strangers__one_that_asks_for_a_pause_holds_back_no_other() -> None:
 
 def test__strangers__one_that_hangs_takes_no_permit_of_another() -> None:
     town = crowded(only(bulkhead=Bulkhead(max_concurrent=1, max_wait=0)))
-    peer = Peer(answer(200, stream=True))
-    call = town.resilience.call(town.resilience.route("sick", "https", "sick.test", None), Request())
-    assert call is not None
-    (streaming,) = simulate(town.clock, run(call, peer))
+    call = call_to(town.resilience, "https://sick.test")
+    (streaming,) = simulate(town.clock, run(call, Peer(answer(200, stream=True))))
     assert isinstance(streaming, Answer)
     assert town.get("well.test", answer(200)) == 200
 

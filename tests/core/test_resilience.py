@@ -9,22 +9,21 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from seawall import Breaker, Bulkhead, Policy, Resilience, Retry, RetryBudget, Timeouts, TokenBudget, override
-from seawall._story import Call
+from seawall import (
+    Breaker,
+    Bulkhead,
+    NonRetryable,
+    Policy,
+    Resilience,
+    Retry,
+    RetryBudget,
+    Timeouts,
+    TokenBudget,
+    override,
+)
 from seawall.policy import Effective
 from seawall.testing import VirtualClock
-from tests.core.stage import HOST, Request, Stage, answer, brittle, fault, only, word
-
-
-def call(resilience: Resilience, url: str, method: str = "GET") -> Call:
-    """The call a mount would make for such a request."""
-    parts = urlsplit(url)
-    origin = (parts.scheme, parts.hostname or "", parts.port)
-    request = Request(method)
-    request.url = url
-    found = resilience.call(resilience.routes.get(origin) or resilience.route(origin, *origin), request)
-    assert found is not None
-    return found
+from tests.core.stage import HOST, Request, Stage, answer, brittle, call_to, fault, only, visit, word
 
 
 def retries(number: int, **parts: Any) -> Policy:
@@ -77,7 +76,7 @@ def test__pattern__most_specific_wins_for_the_call_and_for_policy_for(method: st
     for patterns in (PATTERNS, dict(reversed(PATTERNS.items()))):
         resilience = Resilience(patterns)
         assert number(resilience.policy_for(method, url)) == expected
-        assert number(call(resilience, url, method).policy) == expected
+        assert number(call_to(resilience, url, method).policy) == expected
 
 
 def test__field_left_out__is_inherited_from_the_next_less_specific() -> None:
@@ -131,7 +130,7 @@ def test__state__is_per_origin() -> None:
         "https://a.test:8443",
         "https://b.test",
     ]
-    names = [call(resilience, url).state.name for url in urls]
+    names = [call_to(resilience, url).state.name for url in urls]
     assert names == ["https://a.test"] * 3 + ["http://a.test", "https://a.test:8443", "https://b.test"]
     assert len(resilience) == 4
 
@@ -140,9 +139,9 @@ def test__group__shares_one_state() -> None:
     resilience = Resilience(
         {"all://*.internal": Policy(group="internal"), "https://alone.internal": Policy(group=None)}
     )
-    one, two = call(resilience, "https://a.internal"), call(resilience, "http://b.internal:81")
+    one, two = call_to(resilience, "https://a.internal"), call_to(resilience, "http://b.internal:81")
     assert one.state is two.state
-    assert (one.state.name, call(resilience, "https://alone.internal").state.name) == (
+    assert (one.state.name, call_to(resilience, "https://alone.internal").state.name) == (
         "internal",
         "https://alone.internal",
     )
@@ -152,14 +151,14 @@ def test__path_with_a_group_of_its_own__has_its_own_breaker() -> None:
     resilience = Resilience(
         {"all://": Policy(), "POST https://a.test/v1": Policy(group="jobs", breaker=Breaker(min_requests=5))}
     )
-    job, other = call(resilience, "https://a.test/v1/x", "POST"), call(resilience, "https://a.test/v1/x")
+    job, other = call_to(resilience, "https://a.test/v1/x", "POST"), call_to(resilience, "https://a.test/v1/x")
     assert (job.state.name, other.state.name) == ("jobs", "https://a.test")
     assert job.policy.breaker == Breaker(min_requests=5)
 
 
 def test__path_without_a_group__shares_the_hosts_state() -> None:
     resilience = Resilience({"POST https://a.test/v1": Policy(timeouts=Timeouts(total=600))})
-    job, other = call(resilience, "https://a.test/v1", "POST"), call(resilience, "https://a.test/")
+    job, other = call_to(resilience, "https://a.test/v1", "POST"), call_to(resilience, "https://a.test/")
     assert job.state is other.state
     assert (job.deadline is None, other.deadline is None) == (False, True)
 
@@ -168,46 +167,37 @@ def test__long_calls_by_path__are_not_overdue_by_the_limit_of_the_others() -> No
     slow = Policy(timeouts=Timeouts(attempt=600))
     stage = Stage({"all://": only(timeouts=Timeouts(attempt=2), breaker=brittle()), f"{HOST}/batches": slow})
     for _ in range(3):
-        batch = stage.call(Request(path="/batches"))
-        stage.held.append(admitted(stage, batch))
+        stage.hold(request=Request(path="/batches"))
     stage.clock.advance(30)
     assert (stage.host.state, stage.host.failures) == ("closed", 0)
-
-
-def admitted(stage: Stage, one: Call) -> Any:
-    from seawall.admission import Admission
-
-    admission = Admission(one, 1, stage.clock.now)
-    assert one.state.admit(admission, stage.clock.now) is None
-    return admission
 
 
 def test__provider__inherits_from_all_hosts_and_has_its_own_state() -> None:
     resilience = Resilience({"all://": retries(7), "primary": Policy(breaker=None), "https://primary": retries(1)})
     state, policy = resilience.provider("primary")
     assert (state.name, number(policy), policy.breaker) == ("primary", 7, None)
-    assert call(resilience, "https://primary/").state is not state
+    assert call_to(resilience, "https://primary/").state is not state
     assert resilience.provider("primary")[0] is state
     assert number(resilience.provider("unheard of")[1]) == 7
 
 
 def test__provider_in_a_group__shares_its_state_with_the_hosts_of_the_group() -> None:
     resilience = Resilience({"https://a.test": Policy(group="both"), "primary": Policy(group="both")})
-    assert resilience.provider("primary")[0] is call(resilience, "https://a.test").state
+    assert resilience.provider("primary")[0] is call_to(resilience, "https://a.test").state
 
 
 def test__key__names_the_state_instead_of_the_origin() -> None:
     resilience = Resilience(key=lambda method, url: f"tenant {urlsplit(url).path.split('/')[1]}")
-    one, two = call(resilience, "https://a.test/red/1"), call(resilience, "https://a.test/blue/1")
+    one, two = call_to(resilience, "https://a.test/red/1"), call_to(resilience, "https://a.test/blue/1")
     assert (one.state.name, two.state.name) == ("tenant red", "tenant blue")
-    assert call(resilience, "https://b.test/red/2").state is one.state
+    assert call_to(resilience, "https://b.test/red/2").state is one.state
 
 
 @pytest.mark.parametrize("broken", [lambda method, url: 1 / 0, lambda method, url: None], ids=["raises", "no string"])
 def test__key_that_fails__the_origin_is_used_and_it_is_said_once(broken: Any, caplog: pytest.LogCaptureFixture) -> None:
     resilience = Resilience(key=broken)
     for _ in range(3):
-        assert call(resilience, "https://a.test/").state.name == "https://a.test"
+        assert call_to(resilience, "https://a.test/").state.name == "https://a.test"
     assert len(caplog.records) == 1
 
 
@@ -216,16 +206,16 @@ def test__key_that_fails__the_origin_is_used_and_it_is_said_once(broken: Any, ca
 
 def test__configure__reaches_calls_to_hosts_already_known() -> None:
     resilience = Resilience()
-    state = call(resilience, "https://a.test").state
+    state = call_to(resilience, "https://a.test").state
     resilience.configure("https://a.test", retries(8))
-    assert number(call(resilience, "https://a.test").policy) == 8
-    assert call(resilience, "https://a.test").state is state
+    assert number(call_to(resilience, "https://a.test").policy) == 8
+    assert call_to(resilience, "https://a.test").state is state
     assert resilience.policies["https://a.test"] == retries(8)
 
 
 def test__configure__a_call_under_way_keeps_its_policy() -> None:
     resilience = Resilience()
-    before = call(resilience, "https://a.test")
+    before = call_to(resilience, "https://a.test")
     resilience.configure("https://a.test", retries(8))
     assert number(before.policy) == 3
 
@@ -241,9 +231,9 @@ def test__configure__provider() -> None:
 def test__configure__under_key_reaches_the_states_it_named() -> None:
     clock = VirtualClock()
     resilience = Resilience(Policy(bulkhead=None), clock=clock, key=lambda method, url: "one")
-    call(resilience, "https://a.test")
+    call_to(resilience, "https://a.test")
     resilience.configure("all://", Policy(bulkhead=Bulkhead(max_concurrent=7)))
-    call(resilience, "https://a.test")
+    call_to(resilience, "https://a.test")
     picture = resilience.snapshot("one")
     assert picture is not None
     assert picture.limit == 7
@@ -251,20 +241,11 @@ def test__configure__under_key_reaches_the_states_it_named() -> None:
 
 def failed_once() -> Resilience:
     """A failure is held against a host, a group and two providers."""
-    policies = {"all://": only(), "https://g.test": Policy(group="group")}
-    resilience = Resilience(policies, clock=VirtualClock())
+    resilience = Resilience({"all://": only(), "https://g.test": Policy(group="group")}, clock=VirtualClock())
     for host in ("a.test", "g.test"):
-        stage = Stage(None, fault())
-        stage.resilience, stage.clock = resilience, resilience.clock  # type: ignore[assignment]
-        route = resilience.route(host, "https", host, None)
-        from seawall.flow import run
-        from seawall.testing import simulate
-
-        one = resilience.call(route, Request())
-        assert one is not None
-        simulate(stage.clock, run(one, stage.peer))
+        visit(resilience, f"https://{host}", fault())
     for provider in ("primary", "secondary"):
-        with pytest.raises(Exception, match="ZeroDivisionError"):
+        with pytest.raises(NonRetryable):
             resilience.execute(provider, lambda: 1 / 0)
     return resilience
 

@@ -69,8 +69,8 @@ def test__trace_extension__is_called_for_each_attempt(library: Any, peer: Peer) 
 
 @both
 def test__request_sent_again__starts_with_a_fresh_deadline(library: Any, peer: Peer) -> None:
-    with mount(library.Client(follow_redirects=True), only(timeouts=Timeouts(total=0.5))) as client:
+    with mount(library.Client(follow_redirects=True), only(timeouts=Timeouts(total=0.25))) as client:
         request = client.build_request("GET", peer / "x")
         for _ in range(3):
-            peer.script(steps.slow(0.15, steps.redirect("/b")), steps.slow(0.15, answer(200)))
+            peer.script(steps.slow(0.07, steps.redirect("/b")), steps.slow(0.07, answer(200)))
             assert client.send(request).status_code == 200

@@ -164,7 +164,7 @@ class AdaptiveModel(RuleBasedStateMachine):
             assert self.paid <= self.allowed + Fraction(1, 100)
 
 
-WALK = settings(max_examples=100, stateful_step_count=40, deadline=None)
+WALK = settings(max_examples=200, stateful_step_count=40, deadline=None)
 
 
 def test__budget__any_account__is_kept_as_by_the_naive_model() -> None:

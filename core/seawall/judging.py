@@ -1,0 +1,221 @@
+"""What the end of an attempt means for its call: outcome, whose clock rang, and whether another may follow.
+
+Everything here is arithmetic on one call; the flow acts on it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from seawall import backoff, telling
+from seawall.classification import of_response
+from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Verdict
+from seawall.policies.bulkhead import CLAIM_WITHIN
+from seawall.policies.retry import may_repeat
+
+if TYPE_CHECKING:
+    from seawall._story import Call
+    from seawall.admission import Admission
+    from seawall.outcome import Outcome
+    from seawall.policies.bulkhead import Ticket
+    from seawall.policies.retry import Repeatable, Retry
+    from seawall.runtime import Runtime
+
+_EARLY: Final = 0.01
+"""Seconds a timer may be early: a clock of ours that has less left is the one that rang."""
+
+
+def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
+    outcome = of_response(response, call.state.clock.wall())
+    _ask_user(call, outcome)
+    admission.outcome = outcome
+    return outcome
+
+
+def judge_error(call: Call, admission: Admission, error: Exception, runtime: Runtime, now: float) -> Outcome:
+    outcome = runtime.error(call, error)
+    if outcome.kind in (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT):
+        _find_clock(call, admission, outcome, now)
+    _ask_user(call, outcome)
+    admission.outcome = outcome
+    return outcome
+
+
+def body_failed(call: Call, admission: Admission, outcome: Outcome) -> Rejection | None:
+    """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
+    now = call.state.clock.monotonic()
+    if outcome.kind is ErrorKind.TIMEOUT:
+        if call.deadline is not None and now >= call.deadline - _EARLY:
+            # The headers were in time: it is the caller's limit, not the host's fault.
+            outcome.scope, outcome.verdict = "total", Verdict.IGNORED
+        elif call.limits.idle_is_ours:
+            outcome.scope = "idle"
+    admission.broke(outcome)
+    return clock_rang(call, outcome) if outcome.scope is not None else None
+
+
+def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, now: float) -> Ending | float:
+    """Why to stop here, or the seconds until the next attempt, paid for."""
+    retry, state = call.policy.retry, call.state
+    if outcome.kind is None or (
+        outcome.verdict is Verdict.SUCCESS and outcome.again is Again.NO and _is_default(retry)
+    ):
+        return Ending.ANSWERED
+    if outcome.scope == "total":
+        return Ending.DEADLINE
+    if retry is None or call.nested:
+        return Ending.RETRY_OFF
+    stop = may_repeat(
+        retry, outcome, admission.number, _repeatable(call, runtime), _when(call, retry, admission, outcome, now)
+    )
+    if stop is not None:
+        return stop
+    asked = outcome.retry_after
+    if asked is not None and asked > retry.max_retry_after:
+        return Ending.SERVER_DELAY_TOO_LONG
+    delay = _delay(call, retry, asked, now)
+    start = now + delay
+    if (call.deadline is not None and start >= call.deadline) or (
+        retry.max_elapsed is not None and start - call.started > retry.max_elapsed
+    ):
+        return Ending.OUT_OF_TIME
+    if state.refuses(call, now) is not None:
+        return Ending.REFUSED
+    if "budget" not in call.exempt:
+        if not state.withdraw(now):
+            if state.hub.listening:
+                telling.budget_exhausted(state, now)
+            return Ending.BUDGET_EXHAUSTED
+        call.paid = True
+    if state.hub.listening:
+        telling.retry_scheduled(state, now, admission.number + 1, delay, outcome.kind)
+    return delay
+
+
+def turn_in(call: Call, ticket: Ticket, ends: float | None, now: float) -> float | Rejection:
+    """Seconds to wait for a turn before looking again; a rejection when the patience is over."""
+    bulkhead = call.policy.bulkhead
+    patience = bulkhead.max_wait if bulkhead is not None else 0.0
+    if ends is not None and now >= ends:
+        return too_late(call)
+    left = ticket.joined_at + patience - now
+    if left <= 0:
+        return Rejection(Reason.BULKHEAD_TIMEOUT, call.state.name, limit=patience)
+    return min(left, CLAIM_WITHIN) if ends is None else min(left, CLAIM_WITHIN, ends - now)
+
+
+def opens_in(call: Call, gate: float, ends: float | None, now: float) -> float | Rejection:
+    """Seconds to wait for the gate; a rejection if that is longer than this call may."""
+    retry = call.policy.retry
+    pause = max(0.0, gate - now)
+    room = math.inf if ends is None else ends - gate
+    if retry is None or pause > retry.max_retry_after or room <= 0:
+        return Rejection(Reason.GATE, call.state.name, pause)
+    return backoff.obey(pause, retry.max_delay, room, call.state.clock.random())
+
+
+def too_late(call: Call) -> Rejection:
+    return Rejection(Reason.DEADLINE, call.state.name, scope="total", limit=_length(call, "total"))
+
+
+def clock_rang(call: Call, outcome: Outcome) -> Rejection:
+    scope = outcome.scope or "total"
+    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=_length(call, scope), cause=outcome.error)
+
+
+def _length(call: Call, scope: str) -> float | None:
+    """The length of the clock that rang; None if it was inherited as an instant."""
+    limit = getattr(call.policy.timeouts, scope)
+    if scope == "total":
+        is_own = isinstance(limit, float) and call.deadline is not None and call.deadline >= call.started + limit
+        return limit if is_own else None
+    return limit if isinstance(limit, float) else getattr(call.limits, scope)
+
+
+def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
+    """Was it a clock of ours that ended the attempt, and is the host to blame for it?"""
+    limits, spent = call.limits, now - admission.started
+    if call.deadline is not None and now >= call.deadline - _EARLY:
+        outcome.scope = "total"
+        share = limits.attempt if limits is not None else None
+        if share is None or spent < share - _EARLY:
+            outcome.verdict = Verdict.IGNORED  # it was not given its own share of time
+    elif limits is None:
+        pass
+    elif outcome.kind is ErrorKind.CONNECTION_TIMEOUT and limits.connect_is_ours and spent >= limits.connect - _EARLY:
+        outcome.scope = "connect"
+    elif limits.attempt_is_ours and limits.attempt is not None and spent >= limits.attempt - _EARLY:
+        outcome.scope = "attempt"
+    elif limits.idle_is_ours and limits.idle is not None and spent >= limits.idle - _EARLY:
+        outcome.scope = "idle"
+
+
+def _ask_user(call: Call, outcome: Outcome) -> None:
+    classify = call.policy.classify
+    if classify is not None:
+        try:
+            verdict = classify(outcome, call.request)
+        except Exception as error:
+            call.state.hub.complain(classify, error)
+            return
+        if isinstance(verdict, Verdict):
+            _overrule(outcome, verdict)
+
+
+def _overrule(outcome: Outcome, verdict: Verdict) -> None:
+    """The user's verdict; a failure where the table saw none may be repeated, a success need not."""
+    if verdict is Verdict.SUCCESS:
+        outcome.again = Again.NO
+    elif outcome.verdict is Verdict.SUCCESS and verdict in (Verdict.FAILURE, Verdict.THROTTLED):
+        outcome.again = Again.SAFE
+        outcome.kind = outcome.kind or ErrorKind.INVALID_RESPONSE
+    outcome.verdict = verdict
+
+
+def _is_default(retry: Retry | None) -> bool:
+    """Only the default rules know that an answer the host is well with is not retried."""
+    return retry is None or (retry.retry_on is None and retry.when is None)
+
+
+def _repeatable(call: Call, runtime: Runtime) -> Repeatable:
+    if call.repeatable is None:
+        call.repeatable = runtime.repeatable(call)
+    return call.repeatable
+
+
+def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now: float) -> bool | None:
+    if retry.when is None:
+        return None
+    attempt = Attempt(
+        admission.number,
+        call.state.name,
+        admission.started - call.started,
+        now - admission.started,
+        call.waited,
+        outcome.status,
+        outcome.kind,
+        outcome.verdict,
+        outcome.retry_after,
+    )
+    try:
+        return retry.when(attempt, call.request)
+    except Exception as error:
+        call.state.hub.complain(retry.when, error)
+        return None
+
+
+def _delay(call: Call, retry: Retry, asked: float | None, now: float) -> float:
+    u = call.state.clock.random()
+    if asked is not None:
+        call.own_delays, call.last_delay = 0, None  # after a delay of the server's, ours starts over
+        return backoff.obey(asked, retry.max_delay, _room(call, now + asked), u)
+    delay = retry.delay(call.own_delays, retry.base_delay if call.last_delay is None else call.last_delay, u)
+    call.own_delays += 1
+    call.last_delay = delay
+    return delay
+
+
+def _room(call: Call, instant: float) -> float:
+    """Seconds the deadline leaves after an instant."""
+    return math.inf if call.deadline is None else call.deadline - instant

@@ -1,0 +1,88 @@
+"""Events, made and sent: only when somebody listens, and never with a lock held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seawall.outcome import Ending
+
+if TYPE_CHECKING:
+    from seawall._story import Call
+    from seawall.admission import Admission
+    from seawall.host import HostState
+    from seawall.outcome import ErrorKind, Rejection, Verdict
+    from seawall.policies.breaker import Change
+
+
+def attempt_ended(admission: Admission, verdict: Verdict, now: float) -> None:
+    from seawall.events import AttemptEnded
+
+    state, outcome = admission.call.state, admission.outcome
+    state.hub.emit(
+        AttemptEnded(
+            host=state.name,
+            at=now,
+            number=admission.number,
+            duration=now - admission.started,
+            status=admission.status,
+            kind=outcome.kind if outcome is not None else None,
+            verdict=verdict,
+        )
+    )
+
+
+def gate_closed(state: HostState, now: float, seconds: float) -> None:
+    from seawall.events import GateClosed
+
+    state.hub.emit(GateClosed(host=state.name, at=now, seconds=seconds))
+
+
+def breaker_changed(state: HostState, change: Change) -> None:
+    from seawall.events import BreakerChanged
+
+    before, after = change.before.name, change.after.name
+    state.hub.emit(
+        BreakerChanged(host=state.name, at=change.at, before=before, after=after, reason=change.trigger.value)
+    )
+
+
+def budget_exhausted(state: HostState, now: float) -> None:
+    from seawall.events import BudgetExhausted
+
+    state.hub.emit(BudgetExhausted(host=state.name, at=now))
+
+
+def retry_scheduled(state: HostState, now: float, number: int, delay: float, kind: ErrorKind | None) -> None:
+    from seawall.events import RetryScheduled
+
+    state.hub.emit(RetryScheduled(host=state.name, at=now, number=number, delay=delay, kind=kind))
+
+
+def rejected(state: HostState, rejection: Rejection) -> None:
+    from seawall.errors import BY_REASON
+    from seawall.events import Rejected
+
+    state.hub.emit(
+        Rejected(
+            host=state.name,
+            at=state.clock.monotonic(),
+            policy=BY_REASON[rejection.reason][1],
+            reason=rejection.reason.value,
+            retry_after=rejection.retry_after,
+        )
+    )
+
+
+def call_ended(call: Call) -> None:
+    from seawall.events import CallEnded
+
+    now = call.state.clock.monotonic()
+    call.state.hub.emit(
+        CallEnded(
+            host=call.state.name,
+            at=now,
+            attempts=len(call.attempts),
+            duration=now - call.started,
+            ending=call.ending or Ending.CANCELLED,
+        )
+    )
