@@ -67,6 +67,20 @@ class PolicyBook:
                 return self.for_provider(text)
         return None
 
+    def concerns(self, text: str, key: tuple[str, str], origin: Origin | None) -> bool:
+        """Does the entry `text` have a say in the state of that name?"""
+        kind, name = key
+        if text == "all://":
+            return True
+        if kind == "group":
+            members = [pattern for pattern in self._patterns if self.policies[pattern.text].group == name]
+            if is_provider(text):
+                return self.policies[text].group == name
+            return any(member.text == text or Pattern(text).contains(member) for member in members)
+        if kind == "provider" or is_provider(text):
+            return kind == "provider" and name == text
+        return origin is not None and Pattern(text).covers(*origin)
+
     def _of_pattern(self, pattern: Pattern) -> Effective:
         """What the hosts of a pattern get: itself over every wider one."""
         policy = Policy()

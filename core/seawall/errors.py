@@ -54,7 +54,7 @@ class ResilienceError(Exception):
         self.__dict__.update(facts)
 
     def __str__(self) -> str:
-        parts = [f"{self.host}: {self.reason}"]
+        parts = [f"{self.host}: {self.reason} ({self.policy})"]
         if self.attempts:
             parts.append(f"after {self.attempts} attempt{'s' * (self.attempts > 1)} in {self.elapsed:.3g} s")
         if self.retry_after is not None:
@@ -176,6 +176,7 @@ def dress(
     elif policy in ("retry", "budget"):
         facts["last_error"] = rejection.cause
         facts["response"] = rejection.response
+    error.__cause__ = rejection.cause
     return error
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.book import Origin
     from seawall.hub import Hub
     from seawall.policy import Effective
     from seawall.runtime import Clock
@@ -66,6 +67,7 @@ class HostState:
         "hub",
         "name",
         "opens",
+        "origin",
         "quantiles",
         "route_keys",
         "window",
@@ -77,7 +79,9 @@ class HostState:
         self.clock = clock
         self.hub = hub
         self.opens = opens
-        """False: it measures, whatever the breaker's figures."""
+        """False: it measures and holds nobody back, whatever its figures: strangers share it."""
+        self.origin: Origin | None = None
+        """Of the first request, where a user's function named the state."""
         self.route_keys: list[Hashable] = []
         """The spellings that lead here, for the registry."""
         self._lock = Lock()
@@ -85,7 +89,7 @@ class HostState:
         self.window = Window(breaker.sampling_window, now)
         self.breaker = BreakerState(breaker, self.window, now)
         self.budget = open_budget(effective.budget, now)
-        self.bulkhead = BulkheadState(effective.bulkhead)
+        self.bulkhead = BulkheadState(effective.bulkhead if opens else None)
         self.quantiles: Quantiles | None = None
         self.denied = 0
         """Extra attempts the budget refused."""
@@ -270,7 +274,7 @@ class HostState:
                 self.breaker.reset(now)
             self.breaker.config = breaker
             self.window.resize(breaker.sampling_window, now)
-            self.bulkhead.configure(effective.bulkhead)
+            self.bulkhead.configure(effective.bulkhead if self.opens else None)
             self._take_figures(effective)
 
         self._by_hand(renew)
@@ -290,7 +294,7 @@ class HostState:
             fresh = config.start if isinstance(config, RetryBudget) else getattr(config, "max_tokens", 0.0)
             return (
                 type(phase) is Closed
-                and not (phase.run or phase.growth or self.bulkhead.live or self._is_closed)
+                and not (phase.run or self.breaker.growth(now) or self.bulkhead.live or self._is_closed)
                 and not (self.bulkhead.queue.waiting or self.bulkhead.queue.granted)
                 and self.gate <= now
                 and self.window.is_empty
@@ -384,7 +388,7 @@ class HostState:
         if asked and verdict is not Verdict.SUCCESS:
             retry = admission.call.policy.retry
             asked = min(asked, MAX_GATE)
-            if retry is not None and retry.share_retry_after:
+            if self.opens and retry is not None and retry.share_retry_after:
                 self.gate = max(self.gate, now + asked)
         result = self._result(admission, verdict, now)
         if phase is None:  # an override switched the breaker off: the window knows, the circuit does not care

@@ -43,15 +43,15 @@ class Registry:
         self._overflow: HostState | None = None
 
     def get_or_create(
-        self, key: Key, effective: Callable[[], Effective], evicted: Callable[[HostState], None]
+        self, key: Key, effective: Effective, evicted: Callable[[HostState], None], *, by_hand: bool = False
     ) -> HostState:
-        """The state of that name. `evicted` is told whom it replaced."""
+        """The state of that name. `evicted` is told whom it replaced. An operator's wish is not bound by the cap."""
         with self.lock:
             state = self._states.get(key)
             if state is None:
-                if len(self._states) >= self._max and not self._make_room(evicted):
+                if len(self._states) >= self._max and not self._make_room(evicted) and not by_hand:
                     return self._strangers(effective)
-                state = self._states[key] = HostState(key[1], effective(), self._clock, self._hub)
+                state = self._states[key] = HostState(key[1], effective, self._clock, self._hub)
                 if self.is_closed:
                     state.shut()
             return state
@@ -93,9 +93,9 @@ class Registry:
         for key, _ in zip(self._states, range(count), strict=False):
             yield key
 
-    def _strangers(self, effective: Callable[[], Effective]) -> HostState:
+    def _strangers(self, effective: Effective) -> HostState:
         if self._overflow is None:
-            self._overflow = HostState("other hosts", effective(), self._clock, self._hub, opens=False)
+            self._overflow = HostState("other hosts", effective, self._clock, self._hub, opens=False)
             if self.is_closed:
                 self._overflow.shut()
         return self._overflow

@@ -110,8 +110,9 @@ class Resilience:
                 if len(self.routes) >= 4 * self.max_hosts:
                     self.routes.clear()
                 self.routes[spelling] = route
-                if state is not None:
-                    state.route_keys.append(spelling)
+                for there in (state, *(where for _, where, _ in route.specific)):
+                    if there is not None:
+                        there.route_keys.append(spelling)
             return route
 
     def call(self, route: Route, request: Any, override: Any = None) -> Call | None:
@@ -160,10 +161,12 @@ class Resilience:
                 state, policy = where, own
                 break
         if self.key is not None and policy.group is None:
-            state = self._named(self.key, request.method, url, policy)
+            state = self._named(self.key, request.method, url, route.origin, policy)
         return self._host(route.origin, policy) if state is None else state, policy
 
-    def _named(self, key: Callable[[str, str], str], method: str, url: str, policy: Effective) -> HostState | None:
+    def _named(
+        self, key: Callable[[str, str], str], method: str, url: str, origin: Origin, policy: Effective
+    ) -> HostState | None:
         """The state the user's function names; None, and a complaint, if it does not name one."""
         try:
             name = key(method, url)
@@ -172,7 +175,9 @@ class Resilience:
         except Exception as error:
             self.hub.complain(key, error)
             return None
-        return self._registry.get_or_create(("key", name), lambda: policy, self._forget)
+        state = self._registry.get_or_create(("key", name), policy, self._forget)
+        state.origin = state.origin or origin
+        return state
 
     # -- without HTTP --------------------------------------------------------------------------------------------------
 
@@ -226,7 +231,7 @@ class Resilience:
             raise ValueError(f"provider {name!r}: give a name without '://'; hosts are named by mounting a client")
         effective = self._book.for_provider(name)
         key = ("provider", name) if effective.group is None else ("group", effective.group)
-        return self._registry.get_or_create(key, lambda: effective, self._forget), effective
+        return self._registry.get_or_create(key, effective, self._forget), effective
 
     # -- configuration -------------------------------------------------------------------------------------------------
 
@@ -241,11 +246,12 @@ class Resilience:
             self.routes.clear()
             for key, state in self._registry.items():
                 state.route_keys.clear()
-                effective = self._policy_of(key)
+                origin = _origin(key[1]) if key[0] == "host" else state.origin
+                effective = self._policy_of(key, origin)
                 if effective is not None:
                     state.configure(effective)
-                    if not keep_state and self._concerns(pattern, key):
-                        state.reset()
+                if not keep_state and self._book.concerns(pattern, key, origin):
+                    state.reset()
 
     def policy_for(self, method: str, url: str) -> Policy:
         """The policy in force for such a request, nothing left out."""
@@ -268,8 +274,8 @@ class Resilience:
 
     def snapshot(self, host: str) -> HostSnapshot | None:
         """The state of a host (scheme://host:port, any spelling), group or provider; None if it is not known."""
-        state = self._find(host)
-        return None if state is None else state.snapshot()
+        found = self._find(host)
+        return None if found is None else found[1].snapshot()
 
     def snapshots(self) -> list[HostSnapshot]:
         """The state of every host, group and provider known."""
@@ -277,7 +283,10 @@ class Resilience:
 
     def reset(self, host: str) -> bool:
         """Forget what is held against a host: phase, window, streaks, budget, gate; not totals. False: not known."""
-        return self._each(host, "reset")
+        found = self._find(host)
+        if found is not None:
+            found[1].reset()
+        return found is not None
 
     def reset_all(self) -> None:
         """`reset` for every host."""
@@ -287,12 +296,12 @@ class Resilience:
     def remove(self, host: str) -> bool:
         """Drop a host's state altogether; attempts in flight end in the old one. False: not known."""
         with self._registry.lock:
-            for key in _keys(host):
-                state = self._registry.pop(key)
-                if state is not None:
-                    self._forget(state)
-                    return True
-        return False
+            found = self._find(host)
+            if found is None:
+                return False
+            self._registry.pop(found[0])
+            self.routes.clear()
+            return True
 
     def isolate(self, host: str) -> None:
         """Hold a host's circuit open until `restore(host)`."""
@@ -343,60 +352,48 @@ class Resilience:
 
     # -- privately -----------------------------------------------------------------------------------------------------
 
-    def _host(self, origin: Origin, effective: Effective) -> HostState:
+    def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
         key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
-        return self._registry.get_or_create(key, lambda: effective, self._forget)
+        return self._registry.get_or_create(key, effective, self._forget, by_hand=by_hand)
 
-    def _policy_of(self, key: Key) -> Effective | None:
+    def _policy_of(self, key: Key, origin: Origin | None) -> Effective | None:
         kind, name = key
         if kind == "provider":
             return self._book.for_provider(name)
         if kind == "group":
             return self._book.for_group(name)
-        if kind == "host":
-            parts = Pattern(name)
-            return self._book.for_origin((parts.scheme, parts.host, parts.port))
-        return None
+        return None if origin is None else self._book.for_origin(origin)
 
     def _forget(self, state: HostState) -> None:
         for spelling in state.route_keys:
-            route = self.routes.get(spelling)
-            if route is not None and route.state is state:
-                del self.routes[spelling]
+            self.routes.pop(spelling, None)
         state.route_keys.clear()
 
-    def _concerns(self, text: str, key: Key) -> bool:
-        if is_provider(text):
-            return key == ("provider", text)
-        if key[0] != "host":
-            return True
-        parts = Pattern(key[1])
-        return Pattern(text).covers(parts.scheme, parts.host, parts.port)
-
-    def _find(self, host: str) -> HostState | None:
-        for key in _keys(host):
+    def _find(self, host: str) -> tuple[Key, HostState] | None:
+        for key in self._keys(host):
             state = self._registry.get(key)
             if state is not None:
-                return state
+                return key, state
         return None
+
+    def _keys(self, host: str) -> list[Key]:
+        """The names under which a user's word for a host may be known."""
+        if is_provider(host):
+            return [("provider", host), ("group", host), ("key", host)]
+        origin = _origin(host)
+        group = self._book.for_origin(origin).group
+        shared: list[Key] = [] if group is None else [("group", group)]
+        return [*shared, ("host", host_key(*origin)), ("key", host)]
 
     def _known(self, host: str) -> HostState:
         """The state of a host, made if need be: one may isolate a host before its first call."""
-        state = self._find(host)
-        if state is not None:
-            return state
+        found = self._find(host)
+        if found is not None:
+            return found[1]
         if is_provider(host):
             return self.provider(host)[0]
-        parts = Pattern(host)
-        origin = (parts.scheme, parts.host, parts.port)
-        return self._host(origin, self._book.for_origin(origin))
-
-    def _each(self, host: str, method: str) -> bool:
-        state = self._find(host)
-        if state is None:
-            return False
-        getattr(state, method)()
-        return True
+        origin = _origin(host)
+        return self._host(origin, self._book.for_origin(origin), by_hand=True)
 
     def _shut(self) -> None:
         with self._registry.lock:
@@ -408,11 +405,9 @@ class Resilience:
         return all(state.in_flight == 0 for state in self._registry.everybody())
 
 
-def _keys(host: str) -> list[Key]:
-    if is_provider(host):
-        return [("provider", host), ("group", host), ("key", host)]
-    parts = Pattern(host)
-    return [("host", host_key(parts.scheme, parts.host, parts.port)), ("key", host)]
+def _origin(url: str) -> Origin:
+    parts = Pattern(url.partition("?")[0].partition("#")[0])
+    return parts.scheme, parts.host, parts.port
 
 
 def _rebuild(policies: dict[str, Policy], options: dict[str, Any]) -> Resilience:

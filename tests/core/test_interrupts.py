@@ -103,7 +103,7 @@ def look(stage: Stage) -> HostSnapshot:
 
 def forget(stage: Stage) -> None:
     """Nobody has the answers that were not handed out."""
-    for kept in (stage.held, stage.peer.opened, stage.peer.read, stage.peer.closed):
+    for kept in (stage.held, stage.waiting, stage.peer.opened, stage.peer.read, stage.peer.closed):
         kept.clear()
     gc.collect()
 
@@ -179,8 +179,8 @@ def test__interrupted_anywhere__no_permit_is_lost(scene: Scene) -> None:
         return stage, lambda: stage.together(*calls)
 
     for where, stage in strikes(prepare):
-        for call in stage.waiting:
-            call.close()
+        while stage.waiting:
+            stage.waiting.pop().close()
         forget(stage)
         host = look(stage)
         assert host.in_flight == 0, where

@@ -242,6 +242,13 @@ class BreakerState:
             return self._enter(Trigger.PROBE_EXPIRED, now, u)
         return phase
 
+    def growth(self, now: float) -> int:
+        """Openings that still lengthen the next one: a window spent closed takes one off."""
+        phase = self.phase
+        if type(phase) is not Closed:
+            return phase.growth
+        return max(0, phase.growth - int((now - phase.entered) / self.config.sampling_window))
+
     def refuses(self, now: float, u: float) -> Refusal | None:
         """Would `admit` refuse? Takes no permit."""
         phase = self.look(now, u)
@@ -398,8 +405,5 @@ class BreakerState:
     def _open(self, before: Phase, trigger: Trigger, now: float, u: float, not_before: float) -> Open:
         if trigger is Trigger.PROBE_THROTTLED:
             return Open(now, before.growth, not_before)
-        if type(before) is Closed:
-            growth = max(0, before.growth - int((now - before.entered) / self.config.sampling_window))
-        else:
-            growth = before.growth
+        growth = self.growth(now)
         return Open(now, growth + 1, max(now + self.config.opening(growth, u), not_before))
