@@ -9,16 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from httpx_resilience._library import library_of
-from seawall import classification
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.judging import body_failed
-from seawall.outcome import ErrorKind
+from seawall.judging import body_failed, check_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from seawall._story import Call
 
 
 class ReadAhead:
@@ -45,9 +42,7 @@ class _Body(Admission):
     def fail(self, error: Exception) -> Exception:
         """The body broke: settle, and give the exception to raise."""
         library = library_of(self.call.request)
-        late = isinstance(error, Late)
-        outcome = classification.of_error(error, ErrorKind.TIMEOUT) if late else library.outcome(error)
-        rejection = body_failed(self.call, self, outcome)
+        rejection = body_failed(self.call, self, error, library.outcome(error))
         return error if rejection is None else dress(self.call, rejection, library.leaves)
 
 
@@ -70,7 +65,7 @@ class BodyLogic(_Body):
             else:
                 for chunk in rest:
                     yield chunk
-                    check(self.call, deadline)
+                    check_time(self.call)
         except Exception as error:
             raised = self.fail(error)
             if raised is error:
@@ -106,7 +101,7 @@ class AsyncBodyLogic(_Body):
         try:
             chunk: bytes = await self._next()
             if self.call.deadline is not None:
-                check(self.call, self.call.deadline)
+                check_time(self.call)
             return chunk
         except StopAsyncIteration:
             self.finish()
@@ -144,13 +139,3 @@ class AsyncBodyLogic(_Body):
         finally:
             if not self.settled:
                 self.finish()
-
-
-def check(call: Call, deadline: float) -> None:
-    """Raise if the deadline passed between two pieces that each came in time."""
-    if call.state.clock.monotonic() >= deadline:
-        raise Late
-
-
-class Late(Exception):
-    """The deadline passed while the body was read."""

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib3 import HTTPResponse
 
 from requests_resilience._errors import LEAVES, outcome
-from seawall import classification
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.judging import body_failed
-from seawall.outcome import ErrorKind
+from seawall.judging import Late, body_failed, check_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from seawall.outcome import Outcome
 
 _BODY: Final = "_seawall_body"
 _PLAIN: Final = "_seawall_plain"
+_PIECE: Final = 65536
 
 
 class Body(Admission):
@@ -49,20 +47,14 @@ class Body(Admission):
         self.reading = False
         if self.ended or not piece or raw.closed:  # a mock's body gives back no connection at its end
             self.finish()
-        elif self.call.deadline is not None and self.call.state.clock.monotonic() >= self.call.deadline:
-            late = TimeoutError("between two pieces of the body")
-            raise self.failed(late, classification.of_error(late, ErrorKind.TIMEOUT))
 
     def broke_off(self, error: BaseException) -> BaseException:
         """A read raised: settle, and give the exception to raise."""
         self.reading = False
-        if isinstance(error, Exception):
-            return self.failed(error, outcome(error))
-        self.abandon()
-        return error
-
-    def failed(self, error: Exception, what: Outcome) -> Exception:
-        rejection = body_failed(self.call, self, what)
+        if not isinstance(error, Exception):
+            self.abandon()
+            return error
+        rejection = body_failed(self.call, self, error, outcome(error))
         return error if rejection is None else dress(self.call, rejection, LEAVES)
 
 
@@ -119,22 +111,28 @@ def _watching(kind: Any) -> Any:
         "read_chunked": read_chunked,
         "__del__": __del__,
     }
-    methods |= {name: _watched(getattr(kind, name)) for name in ("read", "read1") if hasattr(kind, name)}
+    methods["read"] = _watched(_in_time(kind), kind.read)
+    if hasattr(kind, "read1"):
+        methods["read1"] = _watched(kind.read1)
     return type(kind.__name__, (kind,), methods)
 
 
-def _watched(read: Callable[..., Any]) -> Callable[..., Any]:
+def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """One read, its error judged, its end noticed. urllib3's reads call each other: the outermost counts."""
+
+    plain = plain or read
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         body: Body | None = self.__dict__.get(_BODY)
         if body is None or body.reading:
-            return read(self, *args, **kwargs)
+            return plain(self, *args, **kwargs)
         body.reading = True
         try:
             piece = read(self, *args, **kwargs)
         except BaseException as error:
             raised = body.broke_off(error)
+            if isinstance(error, Late):  # urllib3 closes what it sees break itself
+                self.close()
             if raised is error:
                 raise
             raise raised from error
@@ -142,6 +140,28 @@ def _watched(read: Callable[..., Any]) -> Callable[..., Any]:
         return piece
 
     return watched
+
+
+def _in_time(kind: Any) -> Callable[..., Any]:
+    """`kind.read`, which under a deadline looks at the clock after each piece the network gives, not after the last."""
+    plain: Callable[..., Any] = kind.read
+    one: Callable[..., Any] | None = getattr(kind, "read1", None)
+
+    def read(self: Any, amt: int | None = None, decode_content: Any = None, cache_content: bool = False) -> Any:
+        call = self.__dict__[_BODY].call
+        if call.deadline is None or one is None or cache_content:
+            return plain(self, amt, decode_content, cache_content)
+        if amt is not None:
+            piece = one(self, amt, decode_content)
+            check_time(call)
+            return piece
+        pieces: list[bytes] = []
+        while piece := one(self, _PIECE, decode_content):
+            pieces.append(piece)
+            check_time(call)
+        return b"".join(pieces)
+
+    return read
 
 
 class _Again(io.RawIOBase):
@@ -157,17 +177,20 @@ class _Again(io.RawIOBase):
 
     def read(self, amount: int | None = -1, /) -> bytes:
         wanted = -1 if amount is None else amount
+        if self.closed or wanted == 0:
+            return b""
         piece = self._head.read(wanted)
-        if piece and 0 <= wanted <= len(piece):
+        if piece and (len(piece) == wanted or self._error is not None):
             return piece
         if self._error is not None:
-            if piece:
-                return piece
             raise self._error
-        if self._rest is None:
-            return piece
-        more = self._rest.read(None if wanted < 0 else wanted - len(piece), decode_content=False)
-        return piece + (more or b"")
+        if self._rest is not None:
+            piece += self._rest.read(None if wanted < 0 else wanted - len(piece), decode_content=False) or b""
+        if wanted < 0 or len(piece) < wanted:  # as http.client does: urllib3 reads until the source is closed
+            self.close()
+        return piece
+
+    read1 = read
 
     def close(self) -> None:
         if self._rest is not None:

@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff, telling
-from seawall.classification import of_response
+from seawall.classification import of_error, of_response
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
 from seawall.policies.retry import may_repeat
@@ -42,9 +42,21 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
     return outcome
 
 
-def body_failed(call: Call, admission: Admission, outcome: Outcome) -> Rejection | None:
+class Late(Exception):
+    """The deadline passed between two pieces of a body that each came in time."""
+
+
+def check_time(call: Call) -> None:
+    """Raise Late if the call's deadline is over."""
+    if call.deadline is not None and call.state.clock.monotonic() >= call.deadline:
+        raise Late
+
+
+def body_failed(call: Call, admission: Admission, error: Exception, outcome: Outcome) -> Rejection | None:
     """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
     now = call.state.clock.monotonic()
+    if isinstance(error, Late):
+        outcome = of_error(error, ErrorKind.TIMEOUT)
     if outcome.kind is ErrorKind.TIMEOUT:
         if call.deadline is not None and now >= call.deadline - _EARLY:
             # The headers were in time: it is the caller's limit, not the host's fault.

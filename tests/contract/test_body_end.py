@@ -16,6 +16,7 @@ from tests.contract.peer import Peer
 from tests.contract.settings import only, tripping
 from tests.contract.steps import Step, answer
 
+QUOTA = b'{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}'
 BODILESS: dict[str, tuple[str, Step]] = {
     "HEAD": ("HEAD", answer(200, b"not sent")),
     "204": ("GET", answer(204)),
@@ -169,3 +170,45 @@ async def test__listener__hears_one_end_per_call_and_per_attempt(kit: Kit, peer:
         with pytest.raises(kit.errors.short_body):
             await client.get(peer / "y")
     assert (heard.count("AttemptEnded"), heard.count("RetryScheduled"), heard.count("CallEnded")) == (3, 1, 2)
+
+
+async def test__answer_read_ahead__is_still_the_callers_to_read_or_leave(kit: Kit, peer: Peer) -> None:
+    body = bytes(range(256)) * 120
+    for leave in (False, True):
+        peer.script(answer(503, body, chunks=10))
+        resilience = only(breaker=tripping(failure_threshold=1), retry=seawall.Retry(base_delay=0.01))
+        async with kit.mounted(resilience, pool=1) as client:
+            async with await client.stream("GET", peer / "x") as stream:
+                assert stream.status == 503
+                if leave:
+                    assert body.startswith(await stream.some())
+                else:
+                    assert await stream.read() == body
+            assert figures(resilience, peer) == (0, 0, 1)
+            resilience.reset(peer.url)
+            peer.script(answer(200))
+            assert (await client.get(peer / "x")).status == 200
+
+
+async def test__answer_too_big_to_read_ahead__the_refusal_is_raised_instead(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(503, bytes(500_000)))
+    resilience = only(breaker=tripping(failure_threshold=1), retry=seawall.Retry(base_delay=0.01))
+    async with kit.mounted(resilience, pool=1) as client:
+        with pytest.raises(seawall.CircuitOpen) as caught:
+            await client.get(peer / "x")
+        assert caught.value.attempts == 1
+        assert figures(resilience, peer) == (0, 0, 1)
+        resilience.reset(peer.url)
+        peer.script(answer(200))
+        assert (await client.get(peer / "x")).status == 200
+
+
+@pytest.mark.parametrize("size", [None, 1, 7, 100_000], ids=str)
+async def test__quota_answer_read_ahead__is_whole_however_it_is_read(kit: Kit, peer: Peer, size: int | None) -> None:
+    for body in (QUOTA, QUOTA + b" " * 3000, QUOTA + b" " * 90_000):
+        peer.script(answer(429, body, [("Content-Type", "application/json")]))
+        async with kit.mounted(only(retry=seawall.Retry(base_delay=0.01)), pool=1) as client:
+            for _ in range(2):
+                async with await client.stream("GET", peer / "x") as stream:
+                    pieces = [piece async for piece in stream.chunks(size)]
+                assert b"".join(pieces) == body

@@ -66,13 +66,14 @@ class Scenario:
 class Play:
     """One performance, suspension by suspension."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, *, listening: bool = True) -> None:
         self.stage = stage = Stage(scenario.policy, *scenario.steps)
         if scenario.before is not None:
             scenario.before(stage)
         self.acts = [(START + at, act) for at, act in scenario.acts]
         self.events: list[events.Event] = []
-        stage.resilience.subscribe(self.events.append)
+        if listening:
+            stage.resilience.subscribe(self.events.append)
         self.sent_before = len(stage.peer.sent)
         with stage.clock.as_process_clock(), scenario.around, deadline(scenario.seconds):
             self.flow = run(stage.call(scenario.request), stage.peer)

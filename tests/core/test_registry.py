@@ -72,7 +72,7 @@ def test__100_000_random_hosts__a_tripped_breaker_survives_them() -> None:
     forgotten: list[str] = []
 
     def visit(name: str) -> HostState:
-        return registry.get_or_create(("host", name), lambda: effective, lambda state: forgotten.append(state.name))
+        return registry.get_or_create(("host", name), effective, lambda state: forgotten.append(state.name))
 
     tripped = visit("tripped")
     tripped.isolate()
@@ -90,7 +90,7 @@ def test__100_000_random_hosts_that_were_used__size_stays_at_the_cap() -> None:
     registry = Registry(64, clock, hub)
     effective = Effective(Policy())
     for number in range(100_000):
-        state = registry.get_or_create(("host", str(number)), lambda: effective, lambda state: None)
+        state = registry.get_or_create(("host", str(number)), effective, lambda state: None)
         state.count_rejection(clock.now)  # something is in every window
         assert len(registry) <= 64
     assert len(list(registry.everybody())) == 65  # and one for all the others

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
@@ -77,7 +78,9 @@ def test__retry_after__well_formed__is_so_many_seconds(value: str, seconds: floa
         pytest.param("99999999999", id="eleven digits"),
         pytest.param("1" * 5_000, id="5,000 digits"),
         pytest.param("Thu, 15 Jan 99999 12:01:30 GMT", id="year 99999"),
+        pytest.param(f"Thu, 15 Jan {10**20} 12:01:30 GMT", id="a year of 21 digits"),
         pytest.param("Thu, 15 Jan 2026 12:01:30 +9999", id="a zone beyond a day"),
+        pytest.param(f"Thu, 15 Jan 2026 12:01:30 +{10**20}", id="a zone of 21 digits"),
         pytest.param("Thu, 32 Jan 2026 12:01:30 GMT", id="the 32nd"),
         pytest.param("Thu, 15 Jan 2026 25:61:61 GMT", id="hour 25"),
         pytest.param("Thu, 15 Jan 2026", id="no time of day"),
@@ -86,6 +89,24 @@ def test__retry_after__well_formed__is_so_many_seconds(value: str, seconds: floa
 )
 def test__retry_after__malformed__is_as_good_as_none(value: str) -> None:
     assert delay(value) is None
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose own zone is not UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("new_york")
+@pytest.mark.parametrize(
+    "value", ["15 Jan 2026 12:01:30", "Thu Jan 15 12:01:30 2026", "Thu, 15 Jan 2026 12:01:30 -0000"]
+)
+def test__retry_after__naive_date__is_utc_whatever_the_zone_of_this_machine(value: str) -> None:
+    assert delay(value) == pytest.approx(90)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +225,11 @@ RATE_TOO_HIGH = {
         code="429",
         message="Requests have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after 60 "
         "seconds. Please go here: https://aka.ms/oai/quotaincrease",
+    ),
+    "Gemini, per minute": body(
+        code=429, message="You exceeded your current quota, please check your plan and billing details.",
+        status="RESOURCE_EXHAUSTED",
+        details=[{"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]}],
     ),
     "Google, per minute": body(
         code=429, status="RESOURCE_EXHAUSTED",

@@ -225,6 +225,12 @@ def test__slow_in_flight__counts_before_it_ends() -> None:
     assert circuit.phase == "open"
 
 
+def test__slow_in_flight__calls_from_before_an_idle_gap__do_not_outweigh_it() -> None:
+    circuit = Circuit(**SLOW)
+    hang(circuit.ok(50).wait(3600), 10)
+    assert circuit.phase == "open"
+
+
 def test__slow_in_flight__is_counted_once_when_it_ends() -> None:
     circuit = Circuit(**SLOW)
     permits = hang(circuit.ok(10), 6)

@@ -1,0 +1,446 @@
+"""`execute` and `aexecute`: operations that are no client's request, under breaker, bulkhead, retries and deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+import seawall
+from seawall import (
+    Bulkhead,
+    BulkheadFull,
+    CircuitOpen,
+    DeadlineExceeded,
+    ErrorKind,
+    MaxRetriesExceeded,
+    NonRetryable,
+    Policy,
+    Resilience,
+    Retry,
+    RetryBudgetExhausted,
+    Timeouts,
+    Verdict,
+    deadline,
+    disabled,
+    override,
+)
+from seawall.errors import dress
+from seawall.flow import Failed, run
+from seawall.mounted import blame
+from seawall.outcome import Rejection
+from seawall.testing import VirtualClock, simulate
+from tests.core.stage import Answer, Peer, Step, answer, brittle, call_to, fault, one_at_a_time, only, purse
+
+K = ErrorKind
+URL = "https://inside.test/"
+
+
+def at_once(**changes: Any) -> Retry:
+    """Two retries without any delay: these runtimes wait in real time."""
+    return Retry(**({"max_retries": 2, "base_delay": 0, "max_delay": 0} | changes))
+
+
+def gateway(policy: Policy | None = None, **more: Policy) -> Resilience:
+    return Resilience({"all://": policy or only(), **more}, clock=VirtualClock())
+
+
+def execute(resilience: Resilience, name: str, operation: Callable[..., Any], *args: Any) -> Any:
+    return resilience.execute(name, operation, *args)
+
+
+def aexecute(resilience: Resilience, name: str, operation: Callable[..., Any], *args: Any) -> Any:
+    async def as_coroutine(*given: Any) -> Any:
+        return operation(*given)
+
+    return asyncio.run(resilience.aexecute(name, as_coroutine, *args))
+
+
+Way = Callable[..., Any]
+both = pytest.mark.parametrize("way", [execute, aexecute], ids=["execute", "aexecute"])
+
+
+def snapshot(resilience: Resilience, name: str = "primary") -> seawall.HostSnapshot:
+    picture = resilience.snapshot(name)
+    assert picture is not None
+    return picture
+
+
+class Operation:
+    """Plays what it is given, the last for ever: exceptions are raised, the rest is returned."""
+
+    def __init__(self, *script: Any) -> None:
+        self.script = list(script)
+        self.times = 0
+
+    def __call__(self, *args: Any) -> Any:
+        step = self.script[min(self.times, len(self.script) - 1)]
+        self.times += 1
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+
+def fetch(resilience: Resilience, *steps: Step, url: str = URL) -> Any:
+    """What a mounted client of the same Resilience does with a request."""
+    call = call_to(resilience, url)
+    clock: Any = resilience.clock
+    (result,) = simulate(clock, run(call, Peer(*steps)))
+    if isinstance(result, Failed):
+        raise blame(call, result.error)
+    if isinstance(result, Rejection):
+        raise dress(call, result) from result.cause
+    if isinstance(result, BaseException):
+        raise result
+    assert isinstance(result, Answer)
+    return result
+
+
+# -- values and errors -----------------------------------------------------------------------------
+
+
+@both
+def test__value__is_returned_and_counts_as_success(way: Way) -> None:
+    resilience = gateway()
+    assert way(resilience, "primary", lambda a, b: a + b, 1, 2) == 3
+    assert (snapshot(resilience).successes, snapshot(resilience).in_flight) == (1, 0)
+
+
+@both
+@pytest.mark.parametrize("value", [None, False, 0, ValueError("a value, not raised")], ids=repr)
+def test__value__of_any_kind_is_a_success(way: Way, value: Any) -> None:
+    resilience = gateway(only(retry=at_once()))
+    assert way(resilience, "primary", lambda: value) is value
+    assert (snapshot(resilience).successes, snapshot(resilience).failures) == (1, 0)
+
+
+@both
+def test__exception__is_a_failure_and_repeated(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    operation = Operation(ValueError("no"), KeyError("no"), "yes")
+    assert way(resilience, "primary", operation) == "yes"
+    assert (snapshot(resilience).failures, snapshot(resilience).successes) == (2, 1)
+
+
+@both
+@pytest.mark.parametrize(
+    ("parts", "times", "kind", "policy"),
+    [
+        ({"retry": at_once()}, 3, MaxRetriesExceeded, "retry"),
+        ({"retry": at_once(), "budget": purse(1)}, 2, RetryBudgetExhausted, "budget"),
+        ({"retry": None}, 1, NonRetryable, "retry"),
+        ({"retry": at_once(retry_on={K.TIMEOUT})}, 1, NonRetryable, "retry"),
+        ({"retry": at_once(when=lambda attempt, request: False)}, 1, NonRetryable, "retry"),
+        ({"retry": at_once(on_exhausted="raise")}, 3, MaxRetriesExceeded, "retry"),
+    ],
+    ids=["out of attempts", "out of budget", "no retry", "not listed", "vetoed", "raise"],
+)
+def test__failed_to_the_end__says_why_and_keeps_the_last(
+    way: Way, parts: dict[str, Any], times: int, kind: type[seawall.ResilienceError], policy: str
+) -> None:
+    last = ValueError("no")
+    operation = Operation(last)
+    with pytest.raises(kind) as caught:
+        way(gateway(only(**parts)), "primary", operation)
+    error: Any = caught.value
+    assert (error.host, error.policy, error.attempts, operation.times) == ("primary", policy, times, times)
+    assert error.last_error is error.__cause__ is last
+    assert error.report is not None
+    assert len(error.report.attempts) == times
+    assert seawall.report(error) is error.report
+
+
+@both
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test__interrupted__passes_untouched_and_blames_nobody(way: Way, error: type[BaseException]) -> None:
+    resilience = gateway(only(retry=at_once()))
+    operation = Operation(error())
+    with pytest.raises(error):
+        way(resilience, "primary", operation)
+    assert (operation.times, snapshot(resilience).requests, snapshot(resilience).in_flight) == (1, 0, 0)
+
+
+@both
+def test__open_circuit__refuses_without_running(way: Way) -> None:
+    resilience = gateway(only(breaker=brittle()))
+    operation = Operation(ValueError("no"))
+    for _ in range(2):
+        with pytest.raises(NonRetryable):
+            way(resilience, "primary", operation)
+    with pytest.raises(CircuitOpen) as caught:
+        way(resilience, "primary", operation)
+    assert (operation.times, caught.value.retry_after, caught.value.attempts) == (2, 10, 0)
+
+
+@both
+def test__full_bulkhead__refuses_without_running(way: Way) -> None:
+    resilience = gateway(only(bulkhead=one_at_a_time(max_wait=0)))
+    inner = Operation("never")
+
+    def outer() -> Any:
+        return resilience.execute("primary", inner)
+
+    with pytest.raises(BulkheadFull):
+        way(resilience, "primary", outer)
+    assert inner.times == 0
+    assert snapshot(resilience).in_flight == 0
+
+
+# -- the six variants, and what is read from an exception ------------------------------------------
+
+
+class StatusError(Exception):
+    """As httpx, requests and the SDKs have them: the status is on a response, or on the error."""
+
+    def __init__(self, status: int, *, on_response: bool = True) -> None:
+        super().__init__(f"status {status}")
+        carrier = type("Response", (), {"status_code": status})()
+        if on_response:
+            self.response = carrier
+        else:
+            self.status_code = status
+
+
+def caused_by(cause: BaseException) -> Exception:
+    error = RuntimeError("an SDK's own")
+    error.__cause__ = cause
+    return error
+
+
+VARIANTS = [
+    ("timeout", TimeoutError(), K.TIMEOUT, Verdict.FAILURE, 3),
+    ("timeout of ours", DeadlineExceeded(), K.TIMEOUT, Verdict.FAILURE, 3),
+    ("timeout, wrapped", caused_by(TimeoutError()), K.TIMEOUT, Verdict.FAILURE, 3),
+    ("connection failed", ConnectionRefusedError(), K.CONNECTION_REFUSED, Verdict.FAILURE, 3),
+    ("connection lost", ConnectionResetError(), K.CONNECTION_RESET, Verdict.FAILURE, 3),
+    ("connection failed, wrapped", caused_by(ConnectionRefusedError()), K.CONNECTION_REFUSED, Verdict.FAILURE, 3),
+    ("status 503", StatusError(503), K.SERVICE_UNAVAILABLE, Verdict.FAILURE, 3),
+    ("status 503 on the error", StatusError(503, on_response=False), K.SERVICE_UNAVAILABLE, Verdict.FAILURE, 3),
+    ("status 429", StatusError(429), K.TOO_MANY_REQUESTS, Verdict.THROTTLED, 3),
+    ("status 404", StatusError(404), K.NOT_FOUND, Verdict.SUCCESS, 1),
+    ("status 401, wrapped", caused_by(StatusError(401)), K.UNAUTHORIZED, Verdict.SUCCESS, 1),
+    ("rate limit exceeded", seawall.RateLimited(), K.RATE_LIMIT_EXCEEDED, Verdict.IGNORED, 1),
+    ("circuit open", CircuitOpen(), K.CIRCUIT_OPEN, Verdict.IGNORED, 1),
+    ("half-open limit", seawall.HalfOpenLimit(), K.CIRCUIT_OPEN, Verdict.IGNORED, 1),
+    ("bulkhead full", BulkheadFull(), K.BULKHEAD_FULL, Verdict.IGNORED, 1),
+    ("closed", seawall.BulkheadClosed(), K.CLOSED, Verdict.IGNORED, 1),
+    ("anything else", ValueError("no"), K.UNKNOWN, Verdict.FAILURE, 3),
+]
+
+
+@both
+@pytest.mark.parametrize(
+    ("error", "kind", "verdict", "times"), [row[1:] for row in VARIANTS], ids=[row[0] for row in VARIANTS]
+)
+def test__variant__has_its_kind_and_verdict(
+    way: Way, error: Exception, kind: ErrorKind, verdict: Verdict, times: int
+) -> None:
+    seen: list[tuple[ErrorKind | None, Verdict]] = []
+
+    def classify(outcome: seawall.Outcome, request: Any) -> None:
+        seen.append((outcome.kind, outcome.verdict))
+
+    operation = Operation(error)
+    with pytest.raises(seawall.ResilienceError):
+        way(gateway(only(retry=at_once(), classify=classify)), "primary", operation)
+    assert seen == [(kind, verdict)] * times
+
+
+@both
+def test__invalid_response__of_a_mounted_client_inside_is_recognised(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    with pytest.raises(MaxRetriesExceeded) as caught:
+        way(resilience, "primary", lambda: fetch(resilience, fault(K.INVALID_RESPONSE)))
+    assert caught.value.report is not None
+    assert [attempt.kind for attempt in caught.value.report.attempts] == [K.INVALID_RESPONSE] * 3
+
+
+@both
+def test__status_4xx__is_the_callers_mistake_not_the_providers(way: Way) -> None:
+    resilience = gateway(only(breaker=brittle(), retry=at_once()))
+    for _ in range(5):
+        with pytest.raises(NonRetryable) as caught:
+            way(resilience, "primary", Operation(StatusError(422)))
+    assert isinstance(caught.value.last_error, StatusError)
+    assert (snapshot(resilience).state, snapshot(resilience).failures, snapshot(resilience).successes) == (
+        "closed",
+        0,
+        5,
+    )
+
+
+@both
+def test__classify__has_the_last_word(way: Way) -> None:
+    resilience = gateway(only(retry=at_once(), classify=lambda outcome, request: Verdict.IGNORED))
+    with pytest.raises(seawall.ResilienceError):
+        way(resilience, "primary", Operation(ValueError("no")))
+    assert (snapshot(resilience).requests, snapshot(resilience).failures) == (0, 0)
+
+
+@both
+def test__when_and_classify__see_the_operation(way: Way) -> None:
+    seen: list[tuple[str, str, str, tuple[Any, ...]]] = []
+
+    def when(attempt: seawall.Attempt, request: Any) -> bool:
+        seen.append((request.name, request.url, request.method, request.args))
+        return False
+
+    with pytest.raises(NonRetryable):
+        way(gateway(only(retry=at_once(when=when))), "primary", Operation(ValueError("no")), 1, 2)
+    assert seen == [("primary", "primary", "EXECUTE", (1, 2))]
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize(
+    "timeouts",
+    [None, Timeouts(attempt=None), Timeouts(attempt=None, connect=None, idle=None)],
+    ids=["off", "no attempt", "none"],
+)
+def test__no_clock_of_ours__works_as_well(way: Way, timeouts: Timeouts | None) -> None:
+    assert way(gateway(only(timeouts=timeouts)), "primary", lambda: "value") == "value"
+
+
+@both
+def test__late_by_the_attempt_clock__value_is_given_and_the_provider_blamed(way: Way) -> None:
+    resilience = gateway(only(timeouts=Timeouts(attempt=5)))
+    clock: Any = resilience.clock
+    assert way(resilience, "primary", lambda: clock.advance(6) or "late") == "late"
+    assert (snapshot(resilience).failures, snapshot(resilience).timeouts) == (1, 1)
+
+
+@both
+def test__late_by_the_total__is_refused_as_such(way: Way) -> None:
+    resilience = gateway(only(timeouts=Timeouts(total=5)))
+    clock: Any = resilience.clock
+    with pytest.raises(DeadlineExceeded) as caught:
+        way(resilience, "primary", lambda: clock.advance(6))
+    assert (caught.value.scope, caught.value.duration) == ("total", 5)
+
+
+@both
+def test__deadline_over__is_not_run(way: Way) -> None:
+    resilience, operation = gateway(), Operation("never")
+    clock: Any = resilience.clock
+    with clock.as_process_clock(), deadline(0), pytest.raises(DeadlineExceeded):
+        way(resilience, "primary", operation)
+    assert operation.times == 0
+
+
+@both
+def test__override__of_the_attempt_clock_holds(way: Way) -> None:
+    resilience = gateway()
+    clock: Any = resilience.clock
+    with override(timeouts=Timeouts(attempt=5)):
+        way(resilience, "primary", lambda: clock.advance(6))
+    assert snapshot(resilience).timeouts == 1
+
+
+@both
+def test__inside__the_deadline_is_lowered_to_what_the_operation_may_take(way: Way) -> None:
+    resilience = gateway(only(timeouts=Timeouts(attempt=5, total=30)))
+    clock: Any = resilience.clock
+    with clock.as_process_clock():
+        seen = way(resilience, "primary", lambda: call_to(resilience, URL).deadline)
+    assert seen == clock.now + 5
+
+
+# -- clients used inside ---------------------------------------------------------------------------
+
+
+@both
+def test__mounted_client_inside__does_not_retry_again(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    with pytest.raises(MaxRetriesExceeded):
+        way(resilience, "primary", lambda: fetch(resilience, fault()))
+    assert (snapshot(resilience).failures, snapshot(resilience, URL).failures) == (3, 3)
+
+
+@both
+def test__mounted_client_inside__keeps_its_hosts_breaker_and_bulkhead(way: Way) -> None:
+    resilience = gateway(only(breaker=brittle(), bulkhead=Bulkhead(max_concurrent=5)))
+    resilience.isolate(URL)
+    with pytest.raises(CircuitOpen) as caught:
+        way(resilience, "primary", lambda: fetch(resilience))
+    assert caught.value.host == "https://inside.test"
+    assert (snapshot(resilience).failures, snapshot(resilience).requests) == (0, 0)
+
+
+@both
+def test__answer_below_400_inside__is_just_a_value(way: Way) -> None:
+    resilience = gateway()
+    assert way(resilience, "primary", lambda: fetch(resilience, answer(204))).status_code == 204
+
+
+@both
+def test__execute_inside_execute__retries_in_one_layer_only(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    inner = Operation(ValueError("no"))
+    with pytest.raises(seawall.ResilienceError):
+        way(resilience, "outer", lambda: resilience.execute("inner", inner))
+    assert inner.times == 3
+
+
+# -- off -------------------------------------------------------------------------------------------
+
+
+@both
+def test__disabled__runs_as_if_nothing_were_there(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    operation = Operation(ValueError("mine"))
+    with disabled(), pytest.raises(ValueError, match="mine"):
+        way(resilience, "primary", operation)
+    assert (operation.times, snapshot(resilience).requests) == (1, 0)
+
+
+@both
+def test__mode_off__runs_as_if_nothing_were_there(way: Way) -> None:
+    resilience = gateway(primary=Policy(mode="off"))
+    with pytest.raises(ValueError, match="mine"):
+        way(resilience, "primary", Operation(ValueError("mine")))
+
+
+# -- what a coroutine cannot carry, and what a sync call cannot wait for ---------------------------
+
+
+def test__stop_iteration__of_an_operation_is_a_failure_like_any_other() -> None:
+    resilience = gateway(only(retry=at_once()))
+    stop = StopIteration("value")
+    operation = Operation(stop)
+    with pytest.raises(MaxRetriesExceeded) as caught:
+        resilience.execute("primary", operation)
+    assert (operation.times, caught.value.last_error) == (3, stop)
+
+
+async def coroutine() -> str:
+    return "x"
+
+
+class AsyncCallable:
+    async def __call__(self) -> str:
+        return "x"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [coroutine, AsyncCallable(), AsyncCallable().__call__, partial(coroutine)],
+    ids=["function", "object", "method", "partial"],
+)
+def test__async_operation__is_refused_in_execute(operation: Callable[[], Awaitable[str]]) -> None:
+    resilience = gateway()
+    with pytest.raises(TypeError, match="async"):
+        resilience.execute("primary", operation)
+    assert resilience.snapshot("primary") is None
+
+
+def test__sync_operation__is_refused_in_aexecute_before_it_is_retried() -> None:
+    resilience = gateway(only(retry=at_once()))
+    operation = Operation("a value that cannot be awaited")
+    with pytest.raises((TypeError, seawall.ResilienceError)):
+        asyncio.run(resilience.aexecute("primary", operation))
+    assert operation.times <= 1

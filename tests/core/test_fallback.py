@@ -1,0 +1,165 @@
+"""`execute_with_fallback`: only for failures of the host and refusals of ours, and never for want of time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import seawall
+from seawall import (
+    AllProvidersFailed,
+    ErrorKind,
+    MaxRetriesExceeded,
+    NonRetryable,
+    Policy,
+    Resilience,
+    Timeouts,
+    deadline,
+)
+from seawall.admission import Admission
+from tests.core.stage import brittle, fault, one_at_a_time, only
+from tests.core.test_execute import Operation, StatusError, at_once, fetch, gateway, snapshot
+
+
+def with_fallback(resilience: Resilience, primary: Callable[[], Any], secondary: Callable[[], Any]) -> Any:
+    return resilience.execute_with_fallback("primary", primary, "secondary", secondary)
+
+
+def awith_fallback(resilience: Resilience, primary: Callable[[], Any], secondary: Callable[[], Any]) -> Any:
+    async def first() -> Any:
+        return primary()
+
+    async def second() -> Any:
+        return secondary()
+
+    return asyncio.run(resilience.aexecute_with_fallback("primary", first, "secondary", second))
+
+
+Way = Callable[[Resilience, Callable[[], Any], Callable[[], Any]], Any]
+both = pytest.mark.parametrize("way", [with_fallback, awith_fallback], ids=["execute", "aexecute"])
+
+
+@both
+def test__primary_well__fallback_is_not_run(way: Way) -> None:
+    fallback = Operation("second")
+    assert way(gateway(), Operation("first"), fallback) == "first"
+    assert fallback.times == 0
+
+
+@both
+def test__primary_fails__fallback_answers_as_a_call_of_its_own_provider(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    assert way(resilience, Operation(ValueError("no")), Operation("second")) == "second"
+    assert (snapshot(resilience).failures, snapshot(resilience, "secondary").successes) == (3, 1)
+
+
+@both
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("no"), TimeoutError(), ConnectionResetError(), StatusError(503), StatusError(429), StatusError(408)],
+    ids=["unknown", "timeout", "reset", "503", "429", "408"],
+)
+def test__failure_of_the_host__is_worth_a_fallback(way: Way, error: Exception) -> None:
+    assert way(gateway(), Operation(error), Operation("second")) == "second"
+
+
+@both
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501])
+def test__mistake_of_the_caller__is_raised_at_once(way: Way, status: int) -> None:
+    fallback, error = Operation("second"), StatusError(status)
+    with pytest.raises(NonRetryable) as caught:
+        way(gateway(), Operation(error), fallback)
+    assert (caught.value.last_error, fallback.times) == (error, 0)
+
+
+@both
+def test__mistake_of_the_caller_seen_by_a_client_inside__is_raised_at_once(way: Way) -> None:
+    resilience, fallback = gateway(), Operation("second")
+    with pytest.raises(seawall.ResilienceError):
+        way(resilience, lambda: fetch(resilience, fault(ErrorKind.FOREIGN)), fallback)
+    assert fallback.times == 0
+
+
+@both
+def test__open_circuit__is_worth_a_fallback(way: Way) -> None:
+    resilience, primary = gateway(only(breaker=brittle())), Operation("never")
+    resilience.isolate("primary")
+    assert (way(resilience, primary, Operation("second")), primary.times) == ("second", 0)
+
+
+@both
+def test__full_bulkhead__is_worth_a_fallback(way: Way) -> None:
+    resilience, primary = gateway(primary=Policy(bulkhead=one_at_a_time(max_wait=0))), Operation("never")
+    state, policy = resilience.provider("primary")
+    call = resilience.begin(state, policy, None)
+    assert call is not None
+    holder = Admission(call, 1, resilience.clock.monotonic())
+    assert state.admit(holder, resilience.clock.monotonic()) is None
+    assert (way(resilience, primary, Operation("second")), primary.times) == ("second", 0)
+
+
+def test__stop_iteration_of_the_primary__is_a_failure_like_any_other() -> None:
+    assert with_fallback(gateway(), Operation(StopIteration()), Operation("second")) == "second"
+
+
+@both
+def test__both_fail__both_errors_are_told(way: Way) -> None:
+    first, second = ValueError("one"), KeyError("two")
+    with pytest.raises(AllProvidersFailed) as caught:
+        way(gateway(only(retry=at_once())), Operation(first), Operation(second))
+    error: Any = caught.value
+    assert isinstance(error.primary, MaxRetriesExceeded)
+    assert (error.primary.last_error, error.fallback.last_error) == (first, second)
+    assert error.errors == (error.primary, error.fallback)
+    assert error.__cause__ is not None
+    assert (error.primary.host, error.fallback.host) == ("primary", "secondary")
+    assert "primary" in str(error)
+
+
+@both
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test__interrupted__runs_no_fallback(way: Way, error: type[BaseException]) -> None:
+    fallback = Operation("second")
+    with pytest.raises(error):
+        way(gateway(), Operation(error()), fallback)
+    assert fallback.times == 0
+
+
+@both
+def test__outer_deadline__the_primary_leaves_half_to_the_fallback(way: Way) -> None:
+    resilience = gateway()
+    clock: Any = resilience.clock
+
+    def hang() -> str:
+        clock.advance(6)
+        return "too late"
+
+    with clock.as_process_clock(), deadline(10):
+        assert way(resilience, hang, lambda: clock.advance(3) or "second") == "second"
+
+
+@both
+def test__outer_deadline_used_up__the_fallback_is_not_run(way: Way) -> None:
+    resilience, fallback = gateway(), Operation("second")
+    clock: Any = resilience.clock
+    with clock.as_process_clock(), deadline(10), pytest.raises(AllProvidersFailed) as caught:
+        way(resilience, lambda: clock.advance(11), fallback)
+    assert fallback.times == 0
+    assert isinstance(caught.value.fallback, seawall.DeadlineExceeded)
+
+
+@both
+def test__no_outer_deadline__the_primary_has_all_its_own_time(way: Way) -> None:
+    resilience = gateway(only(timeouts=Timeouts(total=10)))
+    clock: Any = resilience.clock
+    assert way(resilience, lambda: clock.advance(9) or "first", Operation("second")) == "first"
+
+
+def test__inside_an_execute__primary_and_fallback_count_as_inside() -> None:
+    resilience = gateway(only(retry=at_once()))
+    primary = Operation(ValueError("no"))
+    assert resilience.execute("outer", lambda: with_fallback(resilience, primary, Operation("second"))) == "second"
+    assert primary.times == 1
