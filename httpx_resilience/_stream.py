@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
-
 class ReadAhead:
     """What was read of a body before anybody asked for it."""
 
@@ -55,9 +54,9 @@ class BodyLogic(_Body):
             yield from self.ahead.chunks
             if self.ahead.error is not None:
                 raise self.ahead.error
-            rest = self.ahead.rest
-            if rest is None:
+            if self.ahead.rest is None:
                 return
+            rest = self.ahead.rest
         deadline = self.call.deadline
         try:
             if deadline is None:
@@ -90,19 +89,31 @@ class AsyncBodyLogic(_Body):
     """An async body. An iterator, not an async generator: those cost several times as much and end when they like."""
 
     _next: Any = None
+    _head: Iterator[bytes] | None = None
+    """Pieces read ahead and not given yet."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self.ahead is not None:
-            return self._with_ahead(self.ahead)
-        self._next = self.inner.__aiter__().__anext__
+            self._head = iter(self.ahead.chunks)
+            self._next = self.ahead.rest.__anext__ if self.ahead.rest is not None else None
+        else:
+            self._next = self.inner.__aiter__().__anext__
         return self
 
     async def __anext__(self) -> bytes:
+        if self._head is not None:
+            for chunk in self._head:
+                return chunk
+            self._head = None
+        if self._next is None:
+            raise StopAsyncIteration
         try:
-            chunk: bytes = await self._next()
+            if self.ahead is not None and self.ahead.error is not None:
+                raise self.ahead.error
+            piece: bytes = await self._next()
             if self.call.deadline is not None:
                 check_time(self.call)
-            return chunk
+            return piece
         except StopAsyncIteration:
             self.finish()
             raise
@@ -114,20 +125,6 @@ class AsyncBodyLogic(_Body):
         except BaseException:
             self.abandon()
             raise
-
-    async def _with_ahead(self, ahead: ReadAhead) -> AsyncIterator[bytes]:
-        for chunk in ahead.chunks:
-            yield chunk
-        if ahead.error is not None:
-            raise ahead.error
-        if ahead.rest is not None:
-            self._next = ahead.rest.__anext__
-            while True:
-                try:
-                    chunk = await self.__anext__()
-                except StopAsyncIteration:
-                    return
-                yield chunk
 
     async def aclose(self) -> None:
         try:

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from seawall import AdaptiveBudget, Breaker, Bulkhead, ErrorKind, Policy, Retry, RetryBudget, Timeouts, TokenBudget
 from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
-from seawall.classification import ERRORS, STATUSES, of_status
+from seawall.classification import ERRORS, STATUSES, Row, of_status
 from seawall.policies.breaker import TRANSITIONS
 from seawall.policy import Effective
 
@@ -84,23 +83,23 @@ def diagram() -> str:
 
 
 def statuses() -> str:
-    groups: dict[tuple[Any, ...], list[str]] = {}
+    groups: dict[Row, list[str]] = {}
     for status, row in sorted(STATUSES.items()):
         groups.setdefault(row, []).append(str(status))
     rows = [("1xx–3xx", "–", "success", "no")]
     named = [(", ".join(group), row) for row, group in groups.items()]
-    # Any other number of the class shows what holds for those without a row of their own.
-    for group, row in [*named, ("other 4xx", of_status(418)), ("other 5xx", of_status(599))]:
-        assert row is not None
-        kind, verdict, again = row
+    for group, example in (("other 4xx", 418), ("other 5xx", 599)):
+        found = of_status(example)
+        assert found is not None
+        named.append((group, found))
+    for group, (kind, verdict, again) in named:
         rows.append((group, f"`{kind.name}`", verdict.value, again.value))
     return table(("status", "kind", "means for the host", "sent again?"), rows)
 
 
 def errors() -> str:
     rows = (
-        (f"`{kind.name}`", verdict.value, again.value, sent.value)
-        for kind, (verdict, again, sent) in ERRORS.items()
+        (f"`{kind.name}`", verdict.value, again.value, sent.value) for kind, (verdict, again, sent) in ERRORS.items()
     )
     return table(("kind", "means for the host", "sent again?", "reached the server?"), rows)
 

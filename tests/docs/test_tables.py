@@ -1,4 +1,4 @@
-"""The pages say what the code says: printed sections are up to date, and by a second, separate reading they are whole."""
+"""The pages say what the code says: printed sections are up to date and, read a second and separate way, whole."""
 
 import re
 from dataclasses import fields
@@ -120,7 +120,10 @@ def test__events_page__names_every_field_of_a_snapshot(field: object) -> None:
 
 
 def test__errors_page__names_every_public_error() -> None:
-    public = {name for name in seawall.__all__ if isinstance(kind := getattr(seawall, name), type)
-              and issubclass(kind, Exception)}
+    public = {
+        name
+        for name in seawall.__all__
+        if isinstance(kind := getattr(seawall, name), type) and issubclass(kind, Exception)
+    }
     missing = {name for name in public if name not in section("errors.md", "tree")}
     assert not missing
