@@ -105,7 +105,7 @@ def errors() -> str:
 
 
 def kinds() -> str:
-    return ", ".join(f"`{kind.name}`" for kind in ErrorKind)
+    return textwrap.fill(", ".join(f"`{kind.name}`" for kind in ErrorKind), 120)
 
 
 def figures(policy: Policy) -> dict[str, str]:

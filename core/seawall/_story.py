@@ -214,10 +214,18 @@ def report(x: object) -> Report | None:
         seen.add(id(current))
         if isinstance(current, Report):
             return current
-        pending.append(getattr(current, _ATTRIBUTE, None))
-        extensions = getattr(current, "extensions", None)
+        pending.append(_look(current, _ATTRIBUTE))
+        extensions = _look(current, "extensions")
         if isinstance(extensions, dict):
             pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         names = ("report", "response", "http_response", "__cause__", "__context__")
-        pending += [getattr(current, name, None) for name in names]
+        pending += [_look(current, name) for name in names]
     return None
+
+
+def _look(thing: Any, name: str) -> Any:
+    """An attribute, whatever looking at it does."""
+    try:
+        return getattr(thing, name, None)
+    except Exception:
+        return None

@@ -74,7 +74,8 @@ class _Execution:
 
     def left(self, call: Call, admission: Admission) -> float | None:
         """Seconds the operation may take."""
-        ends = None if math.isinf(call.limits.attempt) else admission.started + call.limits.attempt
+        limit = call.limits.attempt
+        ends = None if limit is None or math.isinf(limit) else admission.started + limit
         ends = scope.earliest(ends, call.deadline)
         return None if ends is None else max(0.0, ends - self.resilience.clock.monotonic())
 
@@ -82,7 +83,10 @@ class _Execution:
         now = admission.headers_at = self.resilience.clock.monotonic()
         if call.deadline is not None and now > call.deadline:
             raise TimeoutError
-        if now - admission.started > call.limits.attempt:  # late, but here: the caller gets it, the provider is blamed
+        limit = call.limits.attempt
+        if (
+            limit is not None and now - admission.started > limit
+        ):  # late, but here: the caller gets it, the provider is blamed
             admission.outcome = Outcome(Verdict.FAILURE, ErrorKind.TIMEOUT, Again.NO, status=200)
         admission.is_over = True
         return _Result(value)
@@ -120,12 +124,26 @@ class _AsyncExecution(_Execution, Loops):
         operation: Operation = call.request
         left = self.left(call, admission)
         with self.around(left):
-            value = await self.within(left, operation.function(*operation.args))
+            value = await self.within(left, _awaitable(operation.function(*operation.args)))
         return self.done(call, admission, value)
+
+
+class _NotAwaitable(TypeError):
+    """A sync operation was given to `aexecute`: the caller's mistake, not the provider's."""
+
+
+def _awaitable(value: Any) -> Any:
+    if not hasattr(value, "__await__"):
+        raise _NotAwaitable(
+            f"aexecute: the operation gave {type(value).__name__}: give an async function, or use execute"
+        )
+    return value
 
 
 def of_operation(error: Exception) -> Outcome:
     """What an operation's exception means for its provider."""
+    if isinstance(error, _NotAwaitable):
+        return classification.of_error(error, ErrorKind.FOREIGN)
     for ours, name in _OURS.items():
         if isinstance(error, ours):
             return classification.of_error(error, name)
@@ -205,7 +223,7 @@ def _call(resilience: Resilience, provider: str, function: Callable[..., Any], a
     state, policy = resilience.provider(provider)
     call = resilience.begin(state, policy, Operation(provider, function, args))
     if call is not None:
-        call.limits = policy.limits(math.inf, math.inf)  # an operation has no limits of a client to fill in
+        call.limits = call.policy.limits(math.inf, math.inf)  # an operation has no limits of a client to fill in
     return call
 
 
@@ -217,10 +235,10 @@ def _unwrap(call: Call, result: Any) -> Any:
     assert type(result) is Failed
     error = result.error
     if isinstance(error, Stopped):
-        raise error.__cause__  # type: ignore[misc]
+        error = error.__cause__ or error
     attach(error, call)
-    if isinstance(error, errors.ResilienceError):
-        raise error  # a refusal of a client used inside: it says all there is to say
+    if isinstance(error, errors.ResilienceError | _NotAwaitable):
+        raise error  # it says all there is to say
     kind = {
         Ending.BUDGET_EXHAUSTED: errors.RetryBudgetExhausted,
         Ending.ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded,
@@ -255,7 +273,8 @@ def _worth_a_fallback(error: Exception) -> Exception:
     """Only a failure of the host or a refusal of ours is; the caller's own mistakes are raised as they are."""
     if isinstance(error, errors.NonRetryable):
         last = error.last_error
-        if isinstance(last, Exception) and of_operation(last).verdict is Verdict.SUCCESS:
+        outcome = of_operation(last) if isinstance(last, Exception) else None
+        if outcome is not None and (outcome.verdict is Verdict.SUCCESS or outcome.kind is ErrorKind.FOREIGN):
             raise error
     elif not isinstance(error, errors.ResilienceError):
         raise error

@@ -427,12 +427,10 @@ def resolve(resilience: Resilience | Mapping[str, Policy] | Policy | None) -> Re
     )
 
 
-_default: Resilience | None = None
+_process: dict[str, Resilience] = {}
 
 
 def default() -> Resilience:
     """The Resilience of this process: what clients mounted without one share: short-lived ones learn together."""
-    global _default
-    if _default is None:
-        _default = Resilience(name="default")
-    return _default
+    known = _process.get("default")
+    return _process.setdefault("default", Resilience(name="default")) if known is None else known  # one, also in a race
