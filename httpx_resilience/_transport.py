@@ -59,8 +59,6 @@ class LiveTimeouts(dict[str, Any]):
         self.call = call
         self.started = started
         self.headers = False
-        for key in ("connect", "read", "write", "pool"):
-            self[key] = self.get(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         own = super().get(key, default)

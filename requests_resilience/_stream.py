@@ -128,7 +128,7 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
             return plain(self, *args, **kwargs)
         body.reading = True
         try:
-            piece = read(self, *args, **kwargs)
+            piece = (plain if body.call.deadline is None else read)(self, *args, **kwargs)
         except BaseException as error:
             raised = body.broke_off(error)
             if isinstance(error, Late):  # urllib3 closes what it sees break itself
@@ -149,7 +149,7 @@ def _in_time(kind: Any) -> Callable[..., Any]:
 
     def read(self: Any, amt: int | None = None, decode_content: Any = None, cache_content: bool = False) -> Any:
         call = self.__dict__[_BODY].call
-        if call.deadline is None or one is None or cache_content:
+        if one is None or cache_content:
             return plain(self, amt, decode_content, cache_content)
         if amt is not None:
             piece = one(self, amt, decode_content)

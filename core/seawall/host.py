@@ -5,11 +5,11 @@ is a few hundred nanoseconds of arithmetic behind one lock. Nothing here waits, 
 logs or calls user code with the lock held: who is to be woken or told is collected
 and handled after it.
 
-A good answer of a calm host (circuit closed, gate open, no limit) takes no lock:
-no rule can open a circuit at a success, so it is appended to a list and counted by
-the next visit. Deciding on a flag read without the lock is right there, because
-letting in, or counting, a call an instant after the flag fell is the same as an
-instant before.
+A good answer of a calm host (circuit closed, gate open) takes no lock: no rule can
+open a circuit at a success, so it is appended to a list and counted by the next
+visit; without a limit on permits, letting an attempt in takes none either. Deciding
+on a flag read without the lock is right there, because letting in, or counting, a
+call an instant after the flag fell is the same as an instant before.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ class HostState:
         "_done",
         "_is_calm",
         "_is_closed",
-        "_is_free",
         "_lock",
         "_overdue_after",
         "_sleepers",
@@ -106,7 +105,7 @@ class HostState:
     def admit(self, admission: Admission, now: float) -> Rejection | Ticket | float | None:
         """Give `admission` its permits (None), or say why not: refused, wait for this ticket, or until this instant."""
         bulkhead = self.bulkhead
-        if self._is_calm and now < self.window.end and not bulkhead.dead:
+        if self._is_calm and bulkhead.is_free and now < self.window.end and not bulkhead.dead:
             phase = self.breaker.phase
             if type(phase) is Closed and not admission.call.exempt:
                 admission.phase = phase
@@ -118,6 +117,15 @@ class HostState:
                 return None
         with self._lock:
             self._tidy(now)
+            queue = bulkhead.queue
+            if (
+                self._is_calm
+                and len(bulkhead.live) < bulkhead.limit
+                and not (queue.waiting or queue.granted or admission.call.exempt)
+            ):
+                admission.phase = self.breaker.phase
+                admission.permit = bulkhead.take(admission)
+                return None
             verdict = self._consider(admission, None, now)
         if self.breaker.changes:
             self._report()
@@ -163,17 +171,19 @@ class HostState:
         except KeyError:
             return
         if (
-            self._is_free
-            and verdict is Verdict.SUCCESS
+            verdict is Verdict.SUCCESS
+            and self._slow_after is None
             and admission.outcome is None
             and type(phase) is Closed
             and not (admission.paid or admission.overdue or self.hub.listening)
         ):
             done = self._done
             done.append((phase, admission.started, admission.headers_at, now))
-            if len(done) >= _FOLD_AT:
+            if len(done) >= _FOLD_AT or self.bulkhead.queue.waiting:
                 with self._lock:
                     self._fold()
+                    woken = self._free(now)
+                self._after(woken)
             return
         with self._lock:
             self._tidy(now)
@@ -324,11 +334,8 @@ class HostState:
         self._review(self.clock.monotonic())
 
     def _review(self, now: float) -> None:
-        """Is there anything to ask before letting an attempt in, or to judge at a success?"""
-        self._is_free = self.bulkhead.is_free and self._slow_after is None
-        self._is_calm = (
-            self.bulkhead.is_free and type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
-        )
+        """Is there anything but a free permit to ask for before letting an attempt in?"""
+        self._is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
 
     def _consider(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """The whole question, cheap vetoes first."""

@@ -203,12 +203,13 @@ async def test__answer_too_big_to_read_ahead__the_refusal_is_raised_instead(kit:
         assert (await client.get(peer / "x")).status == 200
 
 
-@pytest.mark.parametrize("size", [None, 1, 7, 100_000], ids=str)
+@pytest.mark.parametrize("size", [None, 13, 4096], ids=str)
 async def test__quota_answer_read_ahead__is_whole_however_it_is_read(kit: Kit, peer: Peer, size: int | None) -> None:
     for body in (QUOTA, QUOTA + b" " * 3000, QUOTA + b" " * 90_000):
         peer.script(answer(429, body, [("Content-Type", "application/json")]))
         async with kit.mounted(only(retry=seawall.Retry(base_delay=0.01)), pool=1) as client:
-            for _ in range(2):
-                async with await client.stream("GET", peer / "x") as stream:
-                    pieces = [piece async for piece in stream.chunks(size)]
-                assert b"".join(pieces) == body
+            async with await client.stream("GET", peer / "x") as stream:
+                pieces = [piece async for piece in stream.chunks(size)]
+            assert b"".join(pieces) == body
+            async with await client.stream("GET", peer / "x") as stream:
+                assert body.startswith(await stream.some())

@@ -55,7 +55,7 @@ async def test__waiter__gets_the_permit_when_the_body_ends(kit: Kit, peer: Peer)
 
 async def test__limit__is_never_exceeded(kit: Kit, peer: Peer) -> None:
     crowd = steps.Crowd()
-    peer.script(steps.slow(0.05, answer(200), crowd))
+    peer.script(steps.slow(0.03, answer(200), crowd))
     resilience = only(bulkhead=Bulkhead(max_concurrent=3, max_wait=5))
     async with kit.mounted(resilience) as client:
         got = await kit.together(*[lambda: client.get(peer / "x")] * 12)
@@ -101,7 +101,7 @@ async def test__queue_full__is_refused_at_once(kit: Kit, peer: Peer) -> None:
 async def test__backoff__holds_no_permit(kit: Kit, peer: Peer) -> None:
     peer.script(answer(503), answer(200), path="/retried")
     peer.script(answer(200, b"in between"), path="/other")
-    retry = retrying(base_delay=0.25, max_delay=0.25, jitter="none")
+    retry = retrying(base_delay=0.18, max_delay=0.18, jitter="none")
     async with kit.mounted(only(bulkhead=one_at_a_time(), retry=retry)) as client:
 
         async def slip_in() -> Answer:

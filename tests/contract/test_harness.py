@@ -113,7 +113,7 @@ async def test__fake__answers_and_raises_in_place_of_the_network(kit: Kit) -> No
 
 
 async def test__together__jobs_overlap(kit: Kit, peer: Peer) -> None:
-    peer.script(steps.slow(0.2, answer(200)))
+    peer.script(steps.slow(0.1, answer(200)))
     async with kit.bare() as client:
         got = await kit.together(*[lambda: client.get(peer / "x")] * 5)
     assert [one.status for one in got] == [200] * 5

@@ -47,6 +47,7 @@ def test__response_extensions__hold_the_report(library: Any, peer: Peer) -> None
     with mount(library.Client(), quick()) as client:
         got = client.get(peer / "x")
     report = got.extensions["resilience"]
+    assert isinstance(report, seawall.Report)
     assert report is seawall.report(got)
     assert [attempt.status for attempt in report.attempts] == [503, 200]
 

@@ -125,7 +125,7 @@ def test__session__pickles_mounted(peer: Peer) -> None:
 
 def test__response_connection__is_ours(peer: Peer) -> None:
     with mount(requests.Session(), quick()) as session:
-        assert session.get(peer / "x").connection is session.get_adapter(peer / "x")  # type: ignore[attr-defined]
+        assert session.get(peer / "x").connection is session.get_adapter(peer / "x")
 
 
 def test__urllib3_retry_underneath__is_warned_about_once_and_multiplies(peer: Peer) -> None:
