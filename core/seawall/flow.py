@@ -121,6 +121,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
             last = _Last(outcome, response, failure)
             refused = state.refuses(call, now)
             if refused is not None:
+                state.count_rejection(now)
                 return _refused(call, refused, last)
             began = now
             await _sleep(call, delay, runtime)

@@ -216,6 +216,31 @@ def test__64_threads__extra_attempts_never_exceed_the_budget() -> None:
     assert picture(resilience).budget == 0
 
 
+@pytest.mark.usefixtures("eager_switches")
+@pytest.mark.parametrize("crowd", [2, 3, 8])
+def test__threads_that_hand_one_permit_on__none_sleeps_while_it_is_free(
+    crowd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, module in list(sys.modules.items()):
+        if name.startswith("seawall.") and hasattr(module, "CLAIM_WITHIN"):
+            monkeypatch.setattr(module, "CLAIM_WITHIN", 5.0)  # whoever was not woken shows by sleeping that long
+    resilience = Resilience(only(bulkhead=Bulkhead(max_concurrent=1, max_wait=60)))
+    longest: list[float] = []
+    stop = time.monotonic() + 1
+
+    def work() -> None:
+        waits = [0.0]
+        while time.monotonic() < stop:
+            started = time.monotonic()
+            get(resilience)
+            waits.append(time.monotonic() - started)
+        longest.append(max(waits))
+
+    with threads(*[work] * crowd, seconds=60):
+        pass
+    assert max(longest) < 4
+
+
 class Watching(Sync):
     """Counts the probes of each half-open phase that are out at a time."""
 

@@ -30,8 +30,8 @@ configs = st.builds(
     sampling_window=st.sampled_from([10, 20]), slow_call_duration=st.sampled_from([1, 1, None]),
     slow_call_rate_threshold=st.sampled_from([0.5, 0.75, 1]), open_duration=st.sampled_from([1, 2]),
     open_multiplier=st.sampled_from([1, 2]), max_open_duration=st.sampled_from([2, 4]),
-    open_jitter=st.sampled_from([0, 0.5]), success_threshold=st.integers(1, 4), half_open_max_requests=st.integers(1, 3),
-    half_open_timeout=st.sampled_from([1, 4]),
+    open_jitter=st.sampled_from([0, 0.5]), success_threshold=st.integers(1, 4),
+    half_open_max_requests=st.integers(1, 3), half_open_timeout=st.sampled_from([1, 4]),
 )  # fmt: skip
 
 
