@@ -97,11 +97,12 @@ class _Port(Threads):
         ahead = admission.ahead
         if ahead is None:
             raw, clock = response.raw, admission.call.state.clock
+            read = getattr(raw, "read1", raw.read)  # what is there, not all that may come
             ends = clock.monotonic() + PEEK_SECONDS
             head, complete, error = b"", False, None
             try:
                 while len(head) <= PEEK_BYTES and clock.monotonic() < ends:
-                    piece = raw.read(PEEK_BYTES, decode_content=False)
+                    piece = read(PEEK_BYTES, decode_content=False)
                     if not piece:
                         complete = True
                         raw.release_conn()

@@ -88,11 +88,15 @@ def _watching(kind: Any) -> Any:
 
     def read_chunked(self: Any, *args: Any, **kwargs: Any) -> Iterator[bytes]:
         pieces = kind.read_chunked(self, *args, **kwargs)
+        body: Body | None = self.__dict__.get(_BODY)
 
-        def following_piece(_: Any) -> bytes | None:
-            return next(pieces, None)
+        def read(_: Any) -> bytes | None:
+            piece: bytes | None = next(pieces, None)
+            if piece is not None and body is not None:
+                check_time(body.call)
+            return piece
 
-        following = _watched(following_piece)
+        following = _watched(read)
         while (piece := following(self)) is not None:
             yield piece
 

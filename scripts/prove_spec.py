@@ -76,7 +76,16 @@ def run_tests(root: Path, tests: Iterable[str], longest: float, *, cached: bool)
     environment["PYTHONPATH"] = os.pathsep.join((str(root), str(root / "core")))
     if not cached:  # an edited file must never leave byte code behind
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    options = ["-q", "-rf", "--tb=line", "--color=no", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib"]
+    options = [
+        "-q",
+        "-rf",
+        "--tb=line",
+        "--color=no",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=--import-mode=importlib",
+    ]
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", *options, *tests],
         cwd=root, env=environment, start_new_session=True,

@@ -68,10 +68,6 @@ def contradictions(full: Effective) -> list[str]:
                 f"attempt={attempt:g} s may use up total={total:g} s: a hanging attempt leaves no time for a retry"
             )
     if breaker is not None:
-        if isinstance(attempt, float) and breaker.half_open_timeout < attempt:
-            found.append(
-                f"half_open_timeout={breaker.half_open_timeout:g} s ends a probe before attempt={attempt:g} s does"
-            )
         if (
             breaker.slow_call_duration is not None
             and isinstance(attempt, float)

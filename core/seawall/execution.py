@@ -246,7 +246,8 @@ def _unwrap(call: Call, result: Any) -> Any:
         Ending.SERVER_DELAY_TOO_LONG: errors.MaxRetriesExceeded,
         Ending.REFUSED: errors.MaxRetriesExceeded,
     }.get(call.ending or Ending.NOT_RETRYABLE, errors.NonRetryable)
-    reason = f"{type(error).__name__}, {call.ending.value if call.ending else 'failed'}"
+    ending = call.ending if call.ending not in (None, Ending.ANSWERED) else Ending.NOT_RETRYABLE
+    reason = f"{type(error).__name__}, {ending.value if ending else ''}"
     policy = "budget" if kind is errors.RetryBudgetExhausted else "retry"
     raise kind(
         host=call.state.name,

@@ -73,7 +73,9 @@ async def run(call: Call, runtime: Runtime) -> Any:
     while True:
         admission = runtime.admission(call, number, now)
         try:
-            refused = state.admit(admission, now) if call.deadline is None or now < call.deadline else too_late(call)
+            refused = (
+                state.admit(admission, now) if call.deadline is None or now < call.deadline else too_late(call, now)
+            )
             if refused is not None:
                 if not isinstance(refused, Rejection):
                     refused = await _enter(call, admission, refused, runtime)
@@ -160,7 +162,7 @@ async def _enter(
                 await _sleep(call, seconds, runtime)
             now = clock.monotonic()
             if ends is not None and now >= ends:
-                refused = too_late(call)
+                refused = too_late(call, now)
                 break
             refused = state.enter(admission, ticket, now)
             ticket = refused if isinstance(refused, Ticket) else None
@@ -193,6 +195,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     call.ending = ending
     outcome, retry = last.outcome, call.policy.retry
     failed = outcome.verdict in (Verdict.FAILURE, Verdict.THROTTLED) or last.error is not None
+    failed = failed and outcome.kind is not ErrorKind.FOREIGN  # no error of the library, or a mistake of the caller
     raises = failed and retry is not None and retry.on_exhausted == "raise" and ending in _ENDINGS
     if last.response is not None and not raises:
         call.note(

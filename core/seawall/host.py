@@ -179,8 +179,8 @@ class HostState:
         ):
             done = self._done
             done.append((phase, admission.started, admission.headers_at, now))
-            if len(done) >= _FOLD_AT or self.bulkhead.queue.waiting:
-                with self._lock:
+            if len(done) >= _FOLD_AT or not self.bulkhead.is_free:
+                with self._lock:  # under a limit somebody may be joining the line just now
                     self._fold()
                     woken = self._free(now)
                 self._after(woken)
@@ -358,7 +358,7 @@ class HostState:
             admission.permit = bulkhead.take(admission)
             if "breaker" not in call.exempt:
                 admission.phase = self.breaker.phase
-                self.breaker.admit(admission.permit, now, 0)
+                self.breaker.admit(admission.permit, now, 0, _patience(call))
         self._review(now)
         return verdict
 
@@ -400,7 +400,7 @@ class HostState:
         result = self._result(admission, verdict, now)
         if phase is None:  # an override switched the breaker off: the window knows, the circuit does not care
             if result is not Result.NEUTRAL:
-                self.window.count(result.value, now)
+                self.window.count(Column.LATE_SUCCESS if result is Result.SUCCESS else Column.LATE_FAILURE, now)
         elif verdict is Verdict.THROTTLED and result is Result.NEUTRAL:
             breaker.throttled(permit, phase, now, u, now + asked if asked else 0)
         else:
@@ -521,3 +521,9 @@ class HostState:
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
+
+
+def _patience(call: Call) -> float:
+    """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
+    clocks = call.policy.timeouts
+    return max((clock for clock in (clocks.attempt or clocks.idle,) if isinstance(clock, float)), default=0.0)

@@ -110,7 +110,7 @@ def turn_in(call: Call, ticket: Ticket, ends: float | None, now: float) -> float
     bulkhead = call.policy.bulkhead
     patience = bulkhead.max_wait if bulkhead is not None else 0.0
     if ends is not None and now >= ends:
-        return too_late(call)
+        return too_late(call, now)
     left = ticket.joined_at + patience - now
     if left <= 0:
         return Rejection(Reason.BULKHEAD_TIMEOUT, call.state.name, limit=patience)
@@ -127,7 +127,10 @@ def opens_in(call: Call, gate: float, ends: float | None, now: float) -> float |
     return backoff.obey(pause, retry.max_delay, room, call.state.clock.random())
 
 
-def too_late(call: Call) -> Rejection:
+def too_late(call: Call, now: float) -> Rejection:
+    """The deadline is over; or `max_elapsed` is, after which nothing more is tried."""
+    if call.deadline is None or now < call.deadline:
+        return Rejection(Reason.ATTEMPTS, call.state.name)
     return Rejection(Reason.DEADLINE, call.state.name, scope="total", limit=_length(call, "total"))
 
 

@@ -206,7 +206,7 @@ def limits(kit: Kit, extras: dict[str, Any]) -> Any:
     timeout = extras["timeout"]
     if isinstance(timeout, urllib3.Timeout):
         return timeout.connect_timeout, timeout.read_timeout
-    return timeout if kit.name == "requests" else (timeout["connect"], timeout["read"])
+    return timeout if kit.name == "requests" else (timeout.get("connect"), timeout.get("read"))  # as httpcore asks
 
 
 async def test__clients_own_limits__reach_the_transport_unchanged(kit: Kit) -> None:

@@ -17,8 +17,9 @@ from seawall._story import Call
 from seawall.admission import Admission
 from seawall.flow import run
 from seawall.policies.breaker import HalfOpen
+from seawall.policies.bulkhead import Queue, Ticket
 from seawall.runtime import run_sync
-from tests.drivers.quick import HOST, Answer, Sync, aget, begin, get, only, threads
+from tests.drivers.quick import HOST, Answer, Sync, aget, begin, get, hold, only, threads
 
 
 def picture(resilience: Resilience) -> HostSnapshot:
@@ -216,17 +217,20 @@ def test__64_threads__extra_attempts_never_exceed_the_budget() -> None:
     assert picture(resilience).budget == 0
 
 
-@pytest.mark.usefixtures("eager_switches")
-@pytest.mark.parametrize("crowd", [2, 3, 8])
-def test__threads_that_hand_one_permit_on__none_sleeps_while_it_is_free(
-    crowd: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def rare_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiter looks by itself every five seconds only: whoever was not woken shows."""
     for name, module in list(sys.modules.items()):
         if name.startswith("seawall.") and hasattr(module, "CLAIM_WITHIN"):
-            monkeypatch.setattr(module, "CLAIM_WITHIN", 5.0)  # whoever was not woken shows by sleeping that long
+            monkeypatch.setattr(module, "CLAIM_WITHIN", 5.0)
+
+
+@pytest.mark.usefixtures("eager_switches", "rare_looks")
+@pytest.mark.parametrize("crowd", [2, 3, 8])
+def test__threads_that_hand_one_permit_on__none_sleeps_while_it_is_free(crowd: int) -> None:
     resilience = Resilience(only(bulkhead=Bulkhead(max_concurrent=1, max_wait=60)))
     longest: list[float] = []
-    stop = time.monotonic() + 1
+    stop = time.monotonic() + 0.5
 
     def work() -> None:
         waits = [0.0]
@@ -238,7 +242,27 @@ def test__threads_that_hand_one_permit_on__none_sleeps_while_it_is_free(
 
     with threads(*[work] * crowd, seconds=60):
         pass
-    assert max(longest) < 4
+    assert max(longest) < 3
+
+
+@pytest.mark.usefixtures("rare_looks")
+def test__permit_given_back_while_somebody_joins_the_line__wakes_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    resilience = Resilience(only(bulkhead=Bulkhead(max_concurrent=1, max_wait=60)))
+    holder = hold(resilience)
+    holder.headers_at = holder.started
+    join = Queue.join
+
+    def late(queue: Queue, now: float) -> Ticket:
+        """The line was found to be needed; before it is joined, another thread gives the permit back."""
+        other = threading.Thread(target=holder.finish, daemon=True)
+        other.start()
+        other.join(0.2)  # it may have to wait for us
+        return join(queue, now)
+
+    monkeypatch.setattr(Queue, "join", late)
+    started = time.monotonic()
+    assert isinstance(get(resilience), Answer)
+    assert time.monotonic() - started < 3
 
 
 class Watching(Sync):

@@ -62,7 +62,7 @@ class Breaker:
     half_open_max_requests: int = 3
     """Probes at a time."""
     half_open_timeout: float = 30.0
-    """Seconds a probe may take to good headers before the circuit opens again."""
+    """Seconds a probe may take to good headers before the circuit opens again; never less than its attempt may take."""
     count_timeouts_as_failures: bool = True
     """False leaves timeouts out of streak and rate."""
     count_5xx_as_failures: bool = True
@@ -156,7 +156,7 @@ class HalfOpen:
         self.entered = now
         self.growth = growth
         self.probes: dict[object, float] = {}
-        """Permit → end of its lease, oldest first."""
+        """Permit → end of its lease."""
         self.successes = 0
 
 
@@ -238,7 +238,7 @@ class BreakerState:
         if type(phase) is Open:
             if now >= phase.until:
                 return self._enter(Trigger.TIME, now, u)
-        elif type(phase) is HalfOpen and phase.probes and now >= next(iter(phase.probes.values())):
+        elif type(phase) is HalfOpen and phase.probes and now >= min(phase.probes.values()):
             return self._enter(Trigger.PROBE_EXPIRED, now, u)
         return phase
 
@@ -260,12 +260,12 @@ class BreakerState:
             return Refusal.HALF_OPEN_LIMIT
         return None
 
-    def admit(self, permit: object, now: float, u: float) -> Refusal | None:
-        """Give `permit` a place in the current phase, or say why not."""
+    def admit(self, permit: object, now: float, u: float, patience: float = 0) -> Refusal | None:
+        """Give `permit` a place in the current phase, or say why not. `patience`: a probe's lease is no shorter."""
         refusal = self.refuses(now, u)
         phase = self.phase
         if refusal is None and type(phase) is HalfOpen:
-            phase.probes[permit] = now + self.config.half_open_timeout
+            phase.probes[permit] = now + max(self.config.half_open_timeout, patience)
         return refusal
 
     def retry_after(self, now: float) -> float | None:
@@ -274,7 +274,7 @@ class BreakerState:
         if type(phase) is Open:
             return max(0.0, phase.until - now)
         if type(phase) is HalfOpen and len(phase.probes) >= self.config.half_open_max_requests:
-            return max(0.0, next(iter(phase.probes.values())) - now)
+            return max(0.0, min(phase.probes.values()) - now)
         return None if type(phase) is Isolated else 0.0
 
     def headers(self, permit: object, phase: Phase, now: float, u: float) -> bool:

@@ -178,9 +178,7 @@ def crowd(state: BulkheadState, count: int) -> list[Owner]:
 
 
 def release(state: BulkheadState, owner: Owner) -> None:
-    others = [permit for permit in state.live if permit is not owner.permit]  # type: ignore[attr-defined]
-    state.live.clear()
-    state.live.update(dict.fromkeys(others))
+    del state.live[owner.permit]  # type: ignore[attr-defined]
 
 
 def test__limit__is_never_exceeded_and_the_next_waits() -> None:

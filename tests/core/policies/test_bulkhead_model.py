@@ -119,8 +119,7 @@ class BulkheadModel(RuleBasedStateMachine):
             del owner
             gc.collect(0)
             assert permit in self.state.dead
-        self.state.live.clear()
-        self.state.live.update(dict.fromkeys(permit for _, permit in self.owners))  # type: ignore[misc]
+        del self.state.live[permit]  # type: ignore[arg-type]
         self._visit()
 
     @precondition(lambda self: self.granted)
