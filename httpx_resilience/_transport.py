@@ -60,6 +60,9 @@ class LiveTimeouts(dict[str, Any]):
         self.started = started
         self.headers = False
 
+    def __getitem__(self, key: str) -> Any:
+        return self.get(key)
+
     def get(self, key: str, default: Any = None) -> Any:
         own = super().get(key, default)
         call = self.call

@@ -42,6 +42,13 @@ def duration(owner: object, field: str, *, zero: bool = True, optional: bool = F
     object.__setattr__(owner, field, seconds)
 
 
+def span(owner: object, field: str) -> None:
+    """Make the field float seconds, a thousandth or more: shorter ones cannot be measured."""
+    duration(owner, field, zero=False)
+    if getattr(owner, field) < 0.001:
+        raise _wrong(owner, field, getattr(owner, field), "0.001 or more seconds")
+
+
 def number(owner: object, field: str, least: float, most: float = math.inf, *, open_below: bool = False) -> None:
     """Make the field a float between `least` and `most`."""
     value = getattr(owner, field)

@@ -71,7 +71,7 @@ _QUOTA = re.compile(
     rb"|(?:daily|weekly|monthly|annual) (?:quota|limit|cap)",
     re.IGNORECASE,
 )
-_RATE = re.compile(rb"rate_limit_exceeded|per[ _-]?(?:sec|min)|/ ?min", re.IGNORECASE)
+_RATE = re.compile(rb"rate_limit_exceeded|per[ _-]?(?:sec|min)|/ ?min\b", re.IGNORECASE)
 
 
 def of_status(status: int) -> Row | None:
@@ -120,7 +120,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         yield current
         # urllib3 keeps the real error in `reason` or as an argument.
         arguments = [a for a in (*current.args, getattr(current, "reason", None)) if isinstance(a, BaseException)]
-        members = current.exceptions if isinstance(current, BaseExceptionGroup) else ()
+        members: tuple[BaseException, ...] = getattr(current, "exceptions", ())  # of an exception group
         links = (current.__cause__, current.__context__, *arguments, *members)
         pending.extend(link for link in links if link is not None)
 

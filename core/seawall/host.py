@@ -405,12 +405,12 @@ class HostState:
             breaker.throttled(permit, phase, now, u, now + asked if asked else 0)
         else:
             if admission.slow:
-                breaker.slow_ended(phase, result, now)
+                breaker.slow_ended(permit, phase, result, now)
             breaker.settle(permit, phase, result, now, u, self.gate)
             slow_after = self._slow_after
             if slow_after is not None and not admission.slow and verdict is not Verdict.IGNORED:
                 if (admission.headers_at or now) - admission.started >= slow_after:
-                    breaker.slow(phase, now, u, in_flight=False)
+                    breaker.slow(permit, phase, now, u, in_flight=False)
         self._review(now)
 
     def _result(self, admission: Admission, verdict: Verdict, now: float) -> Result:
@@ -479,7 +479,7 @@ class HostState:
             age = now - admission.started
             if self._slow_after is not None and age >= self._slow_after and not admission.slow:
                 admission.slow = True
-                breaker.slow(admission.phase, now, u, in_flight=True)
+                breaker.slow(permit, admission.phase, now, u, in_flight=True)
             limit = admission.call.policy.timeouts.attempt
             if isinstance(limit, float) and age > limit and not admission.overdue:
                 admission.overdue = breaker.config.count_timeouts_as_failures
@@ -526,4 +526,5 @@ class HostState:
 def _patience(call: Call) -> float:
     """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
     clocks = call.policy.timeouts
-    return max((clock for clock in (clocks.attempt or clocks.idle,) if isinstance(clock, float)), default=0.0)
+    limit = clocks.idle if clocks.attempt is None else clocks.attempt
+    return limit if isinstance(limit, float) else 0.0

@@ -150,7 +150,6 @@ CONTRADICTIONS = [
         ["base_delay=1", "total=0.5"],
     ),
     ("one attempt eats the call", Policy(timeouts=Timeouts(attempt=3, total=3)), ["attempt=3", "total=3"]),
-    ("a probe is cut short", Policy(timeouts=Timeouts(attempt=60)), ["half_open_timeout=30", "attempt=60"]),
     (
         "never slow",
         Policy(timeouts=Timeouts(attempt=3), breaker=Breaker(slow_call_duration=5)),

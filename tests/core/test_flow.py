@@ -125,6 +125,15 @@ def test__retry_vetoed__costs_no_token(policy: Policy, request_: Request | None,
     assert (stage.host.budget, stage.host.budget_denials) == (10, 0)
 
 
+def test__retry_vetoed_by_the_circuit__does_not_count_as_denied_by_an_empty_budget() -> None:
+    stage = Stage(only(retry=steady(), budget=purse(1), breaker=brittle(failure_threshold=99)), fault(), answer(200))
+    stage.get()
+    assert stage.host.budget == 0
+    stage.script(answer(503, after=0.5))
+    stage.together(stage.start(), stage.at(stage.now + 0.25, lambda: stage.resilience.isolate("https://api.test")))
+    assert stage.host.budget_denials == 0
+
+
 def test__each_retry__costs_one_token() -> None:
     stage = Stage(only(retry=steady(), budget=purse()), answer(503))
     assert word(stage.get()) == 503

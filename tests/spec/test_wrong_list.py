@@ -11,7 +11,7 @@ import pytest
 from seawall import ErrorKind, Policy, Resilience, Timeouts, Verdict
 from seawall.outcome import Reason
 from seawall.testing import VirtualClock
-from tests.core.stage import Request, Stage, answer, brittle, fault, hang, only, purse, steady, visit, word
+from tests.core.stage import Stage, answer, brittle, fault, hang, only, purse, steady, visit, word
 
 
 def test__window__forgets_without_another_call() -> None:

@@ -75,7 +75,7 @@ class Breaker:
             _check.count(self, field, 1)
         _check.duration(self, "min_failure_span")
         for field in ("sampling_window", "open_duration", "max_open_duration", "half_open_timeout"):
-            _check.duration(self, field, zero=False)
+            _check.span(self, field)
         _check.duration(self, "slow_call_duration", zero=False, optional=True)
         for field in ("failure_rate_threshold", "slow_call_rate_threshold"):
             _check.number(self, field, 0, 1, open_below=True)
@@ -121,7 +121,7 @@ class Trigger(Enum):
 class Closed:
     """Everything passes; failures are counted."""
 
-    __slots__ = ("entered", "growth", "run", "run_began", "slow_in_flight")
+    __slots__ = ("entered", "growth", "run", "run_began", "slow")
     name: Final = "closed"
 
     def __init__(self, now: float, growth: int = 0) -> None:
@@ -130,8 +130,8 @@ class Closed:
         """Openings lately: how long the next one lasts."""
         self.run = 0
         self.run_began = now
-        self.slow_in_flight = 0
-        """Calls already counted as slow that have not ended."""
+        self.slow: set[object] = set()
+        """Permits of calls seen to be slow that have not ended."""
 
 
 class Open:
@@ -311,26 +311,29 @@ class BreakerState:
             if not_before > now:
                 self._enter(Trigger.PROBE_THROTTLED, now, u, not_before)
 
-    def slow(self, phase: Phase, now: float, u: float, *, in_flight: bool) -> None:
+    def slow(self, permit: object, phase: Phase, now: float, u: float, *, in_flight: bool) -> None:
         """A call of this phase is slow. `in_flight`: it has not ended yet, and `slow_ended` will be told."""
         if phase is self.phase and type(phase) is Closed:
             if in_flight:
-                phase.slow_in_flight += 1
+                phase.slow.add(permit)
             else:
                 self.window.count(Column.SLOW, now)
             self._judge_rates(phase, now, u, 0)
 
-    def slow_ended(self, phase: Phase, result: Result, now: float) -> None:
+    def slow_ended(self, permit: object, phase: Phase, result: Result, now: float) -> None:
         """A call seen to be slow while in flight is about to be settled; a cancelled one was no call."""
-        if type(phase) is Closed:
-            phase.slow_in_flight -= 1
+        if type(phase) is Closed and permit in phase.slow:
+            phase.slow.discard(permit)
             if phase is self.phase and result is not Result.NEUTRAL:
                 self.window.count(Column.SLOW, now)
 
     def forget(self, permit: object) -> None:
         """The permit's owner died without a word: its slot is free again."""
-        if type(self.phase) is HalfOpen:
-            self.phase.probes.pop(permit, None)
+        phase = self.phase
+        if type(phase) is HalfOpen:
+            phase.probes.pop(permit, None)
+        elif type(phase) is Closed:
+            phase.slow.discard(permit)
 
     def isolate(self, now: float) -> None:
         if type(self.phase) is not Isolated:
@@ -365,8 +368,8 @@ class BreakerState:
         if ended >= config.min_requests and failures / ended >= config.failure_rate_threshold:
             self._enter(Trigger.RATE, now, u, not_before)
         elif config.slow_call_duration is not None:
-            known = ended + phase.slow_in_flight
-            slow = window.sum(Column.SLOW) + phase.slow_in_flight
+            known = ended + len(phase.slow)
+            slow = window.sum(Column.SLOW) + len(phase.slow)
             if slow and known >= config.min_requests and slow / known >= config.slow_call_rate_threshold:
                 self._enter(Trigger.SLOW, now, u, not_before)
 
@@ -393,7 +396,7 @@ class BreakerState:
         else:
             after = Isolated(now)
         if trigger is Trigger.SLOW and type(before) is Closed:  # those in flight were the evidence: leave it on record
-            for _ in range(before.slow_in_flight):
+            for _ in before.slow:
                 self.window.count(Column.SLOW, now)
         self.phase = after
         if trigger is not Trigger.RESET or type(before) is not Closed:

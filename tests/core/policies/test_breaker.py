@@ -172,7 +172,7 @@ def slow(circuit: Circuit, count: int) -> Circuit:
     for _ in range(count):
         permit = circuit.admit()
         circuit.settle(permit, OK)
-        circuit.state.slow(permit.phase, circuit.now, circuit.u, in_flight=False)
+        circuit.state.slow(permit, permit.phase, circuit.now, circuit.u, in_flight=False)
     return circuit
 
 
@@ -180,13 +180,13 @@ def hang(circuit: Circuit, count: int) -> list[Any]:
     """Calls that are slow and have not ended."""
     permits = [circuit.admit() for _ in range(count)]
     for permit in permits:
-        circuit.state.slow(permit.phase, circuit.now, circuit.u, in_flight=True)
+        circuit.state.slow(permit, permit.phase, circuit.now, circuit.u, in_flight=True)
     return permits
 
 
 def end(circuit: Circuit, permits: list[Any], result: Result) -> None:
     for permit in permits:
-        circuit.state.slow_ended(permit.phase, result, circuit.now)
+        circuit.state.slow_ended(permit, permit.phase, result, circuit.now)
         circuit.settle(permit, result)
 
 
@@ -257,7 +257,7 @@ def test__slow_in_flight__of_an_older_phase__moves_nothing() -> None:
     circuit.state.reset(circuit.now)
     end(circuit, permits, OK)
     for permit in permits:
-        circuit.state.slow(permit.phase, circuit.now, circuit.u, in_flight=False)
+        circuit.state.slow(permit, permit.phase, circuit.now, circuit.u, in_flight=False)
     assert circuit.phase == "closed"
     assert circuit.seen(Column.SLOW) == 0
 

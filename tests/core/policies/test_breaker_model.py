@@ -174,7 +174,7 @@ class BreakerModel(RuleBasedStateMachine):
                 self.hanging -= 1
                 if result != "ignored":
                     self.moments.append((self.ticks, "slow"))
-            self.machine.slow_ended(call.phase, RESULTS[result], self.now)
+            self.machine.slow_ended(call, call.phase, RESULTS[result], self.now)
         self._ended(call, result, u, not_before)
         self.machine.settle(call, call.phase, RESULTS[result], self.now, u, not_before)
 
@@ -266,7 +266,7 @@ class BreakerModel(RuleBasedStateMachine):
             if call.era == self.era and self.phase == "closed":
                 self.hanging += 1
                 self._judge(u)
-            self.machine.slow(call.phase, self.now, u, in_flight=True)
+            self.machine.slow(call, call.phase, self.now, u, in_flight=True)
 
     @rule(act=st.sampled_from(["isolate", "restore", "restore", "restore", "reset"]))
     def operator(self, act: str) -> None:

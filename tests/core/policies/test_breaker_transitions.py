@@ -18,7 +18,7 @@ def by_slowness() -> Circuit:
     for _ in range(4):
         permit = circuit.admit()
         circuit.settle(permit, OK)
-        circuit.state.slow(permit.phase, circuit.now, circuit.u, in_flight=False)
+        circuit.state.slow(permit, permit.phase, circuit.now, circuit.u, in_flight=False)
     return circuit
 
 
