@@ -52,19 +52,19 @@ class BodyLogic(_Body):
         rest = self.inner
         if self.ahead is not None:
             yield from self.ahead.chunks
-            if self.ahead.error is not None:
-                raise self.ahead.error
             if self.ahead.rest is None:
                 return
             rest = self.ahead.rest
         deadline = self.call.deadline
         try:
+            if self.ahead is not None and self.ahead.error is not None:
+                raise self.ahead.error
             if deadline is None:
                 yield from rest
             else:
                 for chunk in rest:
-                    yield chunk
                     check_time(self.call)
+                    yield chunk
         except Exception as error:
             raised = self.fail(error)
             if raised is error:

@@ -7,6 +7,7 @@ can inherit from both without importing both. Type checkers see the base classes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Self, Union
 
 from httpx_resilience._library import Library, library_of
@@ -242,6 +243,7 @@ class _Mounted:
         self.resilience = resolve(resilience)
         self._routes = self.resilience.routes
         self._entered = False
+        self._first = Lock()
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
 
@@ -307,10 +309,12 @@ class ResilientTransport(_Mounted, _SyncBase):
 
     def _settle_in(self, request: Any) -> _SyncPort:
         library = library_of(request)
-        if self.inner is None:
-            self.inner = library.transport()
-            if self._entered:
-                self.inner.__enter__()
+        with self._first:
+            if self.inner is None:
+                inner = library.transport()
+                if self._entered:
+                    inner.__enter__()
+                self.inner = inner
         self._port = _SyncPort(self.inner, library, library.body)
         return self._port
 
@@ -356,7 +360,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def _settle_in(self, request: Any) -> _AsyncPort:
         library = library_of(request)
         if self.inner is None:
-            self.inner = library.async_transport()
+            self.inner = library.async_transport()  # nothing awaited in between: one, whatever tasks come together
             if self._entered:
                 await self.inner.__aenter__()
         self._port = _AsyncPort(self.inner, library, library.async_body)

@@ -100,6 +100,7 @@ class _Port(Threads):
             read = getattr(raw, "read1", raw.read)  # what is there, not all that may come
             ends = clock.monotonic() + PEEK_SECONDS
             head, complete, error = b"", False, None
+            admission.reading = True  # what breaks here is the flow's to judge, or whoever's reads on
             try:
                 while len(head) <= PEEK_BYTES and clock.monotonic() < ends:
                     piece = read(PEEK_BYTES, decode_content=False)
@@ -113,6 +114,10 @@ class _Port(Threads):
             except BaseException:
                 response.close()
                 raise
+            finally:
+                admission.reading = False
+            if complete or error is not None:
+                admission.finish()
             response.raw = served_again(raw, head, complete=complete, error=error)
             ahead = admission.ahead = (head, complete)
         head, complete = ahead
@@ -174,7 +179,8 @@ class ResilientAdapter(BaseAdapter):
     ) -> Response:
         """Send, as often as the policy wants. Raises what the inner adapter raises, or an error of ours."""
         parts = urlsplit(request.url or "")
-        route = self.resilience.routes.get(parts[:2]) or self._find(parts)
+        netloc = parts[1] if "@" not in parts[1] else parts[1].rpartition("@")[2]
+        route = self.resilience.routes.get((parts[0], netloc)) or self._find(parts, netloc)
         carried = request.hooks.carrier if type(request.hooks) is _Hooks else None
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
@@ -193,13 +199,15 @@ class ResilientAdapter(BaseAdapter):
     def close(self) -> None:
         self.inner.close()
 
-    def _find(self, parts: Any) -> Route | None:
+    def _find(self, parts: Any, netloc: str) -> Route | None:
         """The route of an origin met for the first time; None: requests shall say what is wrong with the URL."""
         try:
             host, port = parts.hostname, parts.port
         except ValueError:
             return None
-        return self.resilience.route(parts[:2], parts.scheme, host, port) if parts.scheme and host else None
+        if not parts.scheme or not host:
+            return None
+        return self.resilience.route((parts.scheme, netloc), parts.scheme, host, port)
 
     def _end(self, call: Call, result: Any) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""

@@ -7,6 +7,7 @@ that the core imports none of them.
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _package(client: object) -> Any:
     return importlib.import_module(next(mounts[library] for library in _libraries(client) if library in mounts))
 
 
+@cache
 def _mounts() -> dict[str, str]:
     from importlib.metadata import entry_points
 

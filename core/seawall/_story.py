@@ -218,7 +218,7 @@ def report(x: object) -> Report | None:
         extensions = _look(current, "extensions")
         if isinstance(extensions, dict):
             pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        names = ("report", "response", "http_response", "__cause__", "__context__")
+        names = ("report", "response", "http_response", "__cause__")  # its context may be another call's
         pending += [_look(current, name) for name in names]
     return None
 

@@ -55,7 +55,13 @@ class PolicyBook:
 
     def for_provider(self, name: str) -> Effective:
         """What holds for a provider name: its own entry over `all://`."""
-        return Effective(self.policies.get(name, Policy()).over(self.policies.get("all://", Policy())))
+        known = self._known.get((name,))
+        if known is None:
+            policy = self.policies.get(name, Policy()).over(self.policies.get("all://", Policy()))
+            known = Effective(policy)
+            if name in self.policies:  # others may be any number
+                self._known[name,] = known
+        return known
 
     def for_group(self, name: str) -> Effective | None:
         """What holds for a group; None if no entry names it."""

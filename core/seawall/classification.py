@@ -109,7 +109,11 @@ def of_error(error: BaseException, kind: ErrorKind, sent: Sent | None = None) ->
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what it was raised from, outermost first; bounded, whatever the links say."""
+    """The exception and what it was raised from, outermost first; bounded, whatever the links say.
+
+    Not its `__context__`: that is also whatever the caller was handling when it made this call, another host's refused
+    connection, say, and a POST believed unsent for that would go out twice.
+    """
     seen: set[int] = set()
     pending = [error]
     while pending and len(seen) < 20:
@@ -121,7 +125,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
         # urllib3 keeps the real error in `reason` or as an argument.
         arguments = [a for a in (*current.args, getattr(current, "reason", None)) if isinstance(a, BaseException)]
         members: tuple[BaseException, ...] = getattr(current, "exceptions", ())  # of an exception group
-        links = (current.__cause__, current.__context__, *arguments, *members)
+        links = (current.__cause__, *arguments, *members)
         pending.extend(link for link in links if link is not None)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.outcome import Outcome
+    from seawall.policies.retry import Retry
     from seawall.runtime import Runtime
 
 _ENDINGS: Final = {
@@ -157,7 +158,6 @@ async def _enter(
                 break
             if ticket is not None:
                 await runtime.wait(ticket, seconds)
-                ticket.sleep_on()
             else:
                 await _sleep(call, seconds, runtime)
             now = clock.monotonic()
@@ -194,9 +194,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     """No attempt follows: hand over the answer as it is, its verdict falling where its body ends; or the error."""
     call.ending = ending
     outcome, retry = last.outcome, call.policy.retry
-    failed = outcome.verdict in (Verdict.FAILURE, Verdict.THROTTLED) or last.error is not None
-    failed = failed and outcome.kind is not ErrorKind.FOREIGN  # no error of the library, or a mistake of the caller
-    raises = failed and retry is not None and retry.on_exhausted == "raise" and ending in _ENDINGS
+    raises = _raises(retry, outcome) and ending in _ENDINGS
     if last.response is not None and not raises:
         call.note(
             admission.number,
@@ -230,8 +228,7 @@ def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
     call.ending = Ending.DEADLINE if rejection.reason is Reason.DEADLINE else Ending.REFUSED
     call.reason = rejection.reason.value
     if last is not None:
-        retry = call.policy.retry
-        raises = retry is not None and retry.on_exhausted == "raise"
+        raises = _raises(call.policy.retry, last.outcome)
         if last.error is not None or raises:
             return _give_up(call, last, raises=raises)
         if last.response is not None:
@@ -241,6 +238,13 @@ def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
     if call.state.hub.listening:
         telling.call_ended(call)
     return rejection
+
+
+def _raises(retry: Retry | None, outcome: Outcome) -> bool:
+    """Is this end a failure that the caller wants as an exception of ours?"""
+    if retry is None or retry.on_exhausted != "raise" or outcome.kind is ErrorKind.FOREIGN:
+        return False
+    return outcome.verdict in (Verdict.FAILURE, Verdict.THROTTLED) or retry.repeats(outcome) is not Again.NO
 
 
 def _give_up(call: Call, last: _Last, *, raises: bool) -> Rejection | Failed:

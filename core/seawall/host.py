@@ -14,7 +14,7 @@ call an instant after the flag fell is the same as an instant before.
 
 from __future__ import annotations
 
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
@@ -52,6 +52,7 @@ class HostState:
         "_done",
         "_is_calm",
         "_is_closed",
+        "_late",
         "_lock",
         "_overdue_after",
         "_sleepers",
@@ -83,7 +84,7 @@ class HostState:
         """Of the first request, where a user's function named the state."""
         self.route_keys: list[Hashable] = []
         """The spellings that lead here, for the registry."""
-        self._lock = Lock()
+        self._lock: Any = RLock()
         breaker = (effective.breaker if opens else None) or NEVER
         self.window = Window(breaker.sampling_window, now)
         self.breaker = BreakerState(breaker, self.window, now)
@@ -98,6 +99,8 @@ class HostState:
         self._sleepers: dict[Ticket, None] = {}
         self._done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
+        self._late: list[tuple[Admission, object, Verdict, float]] = []
+        """Ends that came while their own thread held the lock: counted by the next visit."""
         self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
@@ -179,21 +182,24 @@ class HostState:
         ):
             done = self._done
             done.append((phase, admission.started, admission.headers_at, now))
-            if len(done) >= _FOLD_AT or not self.bulkhead.is_free:
+            if (len(done) >= _FOLD_AT or not self.bulkhead.is_free) and not self._lock._is_owned():
                 with self._lock:  # under a limit somebody may be joining the line just now
                     self._fold()
                     woken = self._free(now)
                 self._after(woken)
             return
+        if self._lock._is_owned():  # a finaliser, run by a collection in the middle of a visit of this very thread
+            self._late.append((admission, permit, verdict, now))
+            return
         with self._lock:
             self._tidy(now)
             self._count(admission, permit, verdict, now)
             woken = self._free(now)
+        self._after(woken)
         if self.hub.listening:
             telling.attempt_ended(admission, verdict, now)
             if self.gate > now and admission.outcome is not None and admission.outcome.retry_after:
                 telling.gate_closed(self, now, self.gate - now)
-        self._after(woken)
 
     # -- decisions the flow asks for -----------------------------------------------------------------------------------
 
@@ -398,14 +404,14 @@ class HostState:
             if self.opens and retry is not None and retry.share_retry_after:
                 self.gate = max(self.gate, now + asked)
         result = self._result(admission, verdict, now)
+        if admission.slow and phase is not None:
+            breaker.slow_ended(permit, phase, result, now)
         if phase is None:  # an override switched the breaker off: the window knows, the circuit does not care
             if result is not Result.NEUTRAL:
                 self.window.count(Column.LATE_SUCCESS if result is Result.SUCCESS else Column.LATE_FAILURE, now)
         elif verdict is Verdict.THROTTLED and result is Result.NEUTRAL:
             breaker.throttled(permit, phase, now, u, now + asked if asked else 0)
         else:
-            if admission.slow:
-                breaker.slow_ended(permit, phase, result, now)
             breaker.settle(permit, phase, result, now, u, self.gate)
             slow_after = self._slow_after
             if slow_after is not None and not admission.slow and verdict is not Verdict.IGNORED:
@@ -459,6 +465,9 @@ class HostState:
         """Before anything is decided: count what ended, drop the dead, forget the old, count attempts that hang."""
         if self._done:
             self._fold()
+        while self._late:
+            admission, permit, verdict, ended = self._late.pop(0)
+            self._count(admission, permit, verdict, ended)
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()

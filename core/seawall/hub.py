@@ -21,25 +21,31 @@ class Hub:
     __slots__ = ("_listeners", "_said", "listening")
 
     def __init__(self) -> None:
-        self._listeners: tuple[tuple[Callable[[Event], object], tuple[type[Event], ...] | None], ...] = ()
+        self._listeners: dict[object, tuple[Callable[[Event], object], tuple[type[Event], ...] | None]] = {}
         self._said: set[str] = set()
         self.listening = False
 
     def subscribe(
         self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None
     ) -> Callable[[], None]:
-        entry = (listener, None if kinds is None else tuple(kinds))
-        self._listeners = (*self._listeners, entry)
+        from seawall.events import Event
+
+        wanted = None if kinds is None else tuple(kinds)
+        for kind in wanted or ():
+            if not isinstance(kind, type) or not issubclass(kind, Event):
+                raise TypeError(f"subscribe: kinds has {kind!r}: give classes from seawall.events")
+        key = object()
+        self._listeners[key] = (listener, wanted)
         self.listening = True
 
         def unsubscribe() -> None:
-            self._listeners = tuple(known for known in self._listeners if known is not entry)
+            self._listeners.pop(key, None)
             self.listening = bool(self._listeners)
 
         return unsubscribe
 
     def emit(self, event: Event) -> None:
-        for listener, kinds in self._listeners:
+        for listener, kinds in tuple(self._listeners.values()):
             if kinds is None or isinstance(event, kinds):
                 try:
                     listener(event)

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff, telling
+from seawall._story import attach
 from seawall.classification import of_error, of_response
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
@@ -63,6 +64,8 @@ def body_failed(call: Call, admission: Admission, error: Exception, outcome: Out
             outcome.scope, outcome.verdict = "total", Verdict.IGNORED
         elif call.limits.idle_is_ours:
             outcome.scope = "idle"
+    attach(error, call)
+    call.ending = Ending.BODY_BROKE
     admission.broke(outcome)
     return clock_rang(call, outcome) if outcome.scope is not None else None
 

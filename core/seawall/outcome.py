@@ -79,6 +79,7 @@ class Ending(Enum):
     """Why a call stopped where it did."""
 
     ANSWERED = "answered"
+    BODY_BROKE = "the body broke off"
     NOT_RETRYABLE = "not retryable"
     NOT_REPEATABLE = "not safe to send again"
     BODY_NOT_REPLAYABLE = "the body cannot be sent again"

@@ -144,6 +144,7 @@ class Effective:
 
     __slots__ = (
         "_limits",
+        "_under",
         "adds_key",
         "breaker",
         "budget",
@@ -173,7 +174,17 @@ class Effective:
         self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
         """Nothing of it has to be looked at before the call begins."""
         self.adds_key: bool = self.retry is not None and self.retry.idempotency_key is not None
+        self._under: dict[int, tuple[Policy, Effective]] = {}
         self._limits: dict[tuple[float | None, float | None], Limits] = {}
+
+    def under(self, changes: Policy) -> Effective:
+        """This, with what an override changes."""
+        known = self._under.get(id(changes))
+        if known is None or known[0] is not changes:
+            if len(self._under) >= 64:  # overrides made anew for each call
+                self._under.clear()
+            known = self._under[id(changes)] = (changes, Effective(changes.over(self.policy)))
+        return known[1]
 
     def limits(self, connect: float | None, read: float | None) -> Limits:
         """The clocks under a client with these limits of its own."""

@@ -46,6 +46,9 @@ class Registry:
         self, key: Key, effective: Effective, evicted: Callable[[HostState], None], *, by_hand: bool = False
     ) -> HostState:
         """The state of that name. `evicted` is told whom it replaced. An operator's wish is not bound by the cap."""
+        state = self._states.get(key)
+        if state is not None:
+            return state
         with self.lock:
             state = self._states.get(key)
             if state is None:

@@ -108,7 +108,7 @@ class Resilience:
                 route.specific.append((pattern, where, own))
             if state is None or not self._registry.is_overflow(state):  # a stranger today may have a place tomorrow
                 if len(self.routes) >= 4 * self.max_hosts:
-                    self.routes.clear()
+                    self._forget_routes()
                 self.routes[spelling] = route
                 for there in (state, *(where for _, where, _ in route.specific)):
                     if there is not None:
@@ -136,7 +136,7 @@ class Resilience:
         elif override is not None:
             raise TypeError(f'extensions["resilience"]={override!r}: give seawall.override(...)')
         if changes is not None:
-            policy = Effective(changes.over(policy.policy))
+            policy = policy.under(changes)
         if policy.is_off or (around is not None and around.off):
             return None
         total = policy.timeouts.total
@@ -243,15 +243,15 @@ class Resilience:
         """
         with self._registry.lock:
             self._book = self._book.with_policy(pattern, policy)
-            self.routes.clear()
-            for key, state in self._registry.items():
-                state.route_keys.clear()
-                origin = _origin(key[1]) if key[0] == "host" else state.origin
-                effective = self._policy_of(key, origin)
-                if effective is not None:
-                    state.configure(effective)
-                if not keep_state and self._book.concerns(pattern, key, origin):
-                    state.reset()
+            self._forget_routes()
+            states = self._registry.items()
+        for key, state in states:  # listeners may hear of it: not under the lock
+            origin = _origin(key[1]) if key[0] == "host" else state.origin
+            effective = self._policy_of(key, origin)
+            if effective is not None:
+                state.configure(effective)
+            if not keep_state and self._book.concerns(pattern, key, origin):
+                state.reset()
 
     def policy_for(self, method: str, url: str) -> Policy:
         """The policy in force for such a request, nothing left out."""
@@ -300,7 +300,7 @@ class Resilience:
             if found is None:
                 return False
             self._registry.pop(found[0])
-            self.routes.clear()
+            self._forget_routes()
             return True
 
     def isolate(self, host: str) -> None:
@@ -368,6 +368,11 @@ class Resilience:
         for spelling in state.route_keys:
             self.routes.pop(spelling, None)
         state.route_keys.clear()
+
+    def _forget_routes(self) -> None:
+        self.routes.clear()
+        for state in self._registry.everybody():
+            state.route_keys.clear()
 
     def _find(self, host: str) -> tuple[Key, HostState] | None:
         for key in self._keys(host):

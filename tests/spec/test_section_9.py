@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 
 import httpx
 
@@ -101,3 +105,42 @@ def test__snapshots_in_an_outage__hold_what_a_health_page_shows() -> None:
     assert stage.get().status_code == 200
     (well,) = stage.resilience.snapshots()
     assert (well.state, well.failure_rate, well.queue_depth, well.utilization) == ("closed", 0, 0, 0)
+
+
+def switching(frame: FrameType, event: str, arg: object) -> None:
+    """Traces calls: another thread runs before each one inside the core, also where a lock is held."""
+    if "seawall" in frame.f_code.co_filename:
+        time.sleep(0.0001)
+
+
+def test__threads_that_switch_at_every_call__exceed_no_limit_and_lose_no_count() -> None:
+    threads, each = 6, 8
+    together = threading.Barrier(threads)
+    resilience = Resilience({"all://": Policy(bulkhead=Bulkhead(max_concurrent=1, max_wait=5))})
+    inside: list[None] = []
+    most: list[int] = []
+
+    def operation() -> None:
+        inside.append(None)
+        most.append(len(inside))
+        inside.pop()
+
+    def work() -> None:
+        together.wait(20)
+        sys.settrace(switching)
+        try:
+            for _ in range(each):
+                resilience.execute("primary", operation)
+        finally:
+            sys.settrace(None)
+
+    workers = [threading.Thread(target=work, daemon=True) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+    host = resilience.snapshot("primary")
+    assert host is not None
+    assert (len(most), max(most), host.peak_in_flight) == (threads * each, 1, 1)
+    assert (host.total_successes, host.acquire_successes, host.acquire_failures) == (threads * each, threads * each, 0)
+    assert (host.in_flight, host.queue_depth) == (0, 0)

@@ -166,12 +166,12 @@ def _retry_on(given: object) -> RetryOn:
         if (
             isinstance(member, ErrorKind)
             or (isinstance(member, type) and issubclass(member, BaseException))
-            or (isinstance(member, int) and not isinstance(member, bool) and 100 <= member <= 599)
+            or (isinstance(member, int) and not isinstance(member, bool) and 400 <= member <= 599)
         ):
             members.add(member)
         else:
             raise ValueError(
-                f"Retry: retry_on has {member!r}: give an ErrorKind, a status from 100 to 599, or an exception class"
+                f"Retry: retry_on has {member!r}: give an ErrorKind, a status from 400 to 599, or an exception class"
             )
     return frozenset(members)
 

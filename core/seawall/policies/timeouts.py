@@ -70,7 +70,7 @@ class Timeouts:
 class Limits:
     """The clocks of one call, with the client's own folded in. None: unlimited. One per policy and client limits."""
 
-    __slots__ = ("attempt", "attempt_is_ours", "connect", "connect_is_ours", "idle", "idle_is_ours", "passive", "total")
+    __slots__ = ("attempt", "attempt_is_ours", "connect", "connect_is_ours", "idle", "idle_is_ours", "passive")
 
     def __init__(self, timeouts: Timeouts, connect: float | None, read: float | None) -> None:
         own = _set(timeouts.connect)
@@ -90,7 +90,6 @@ class Limits:
         self.connect, self.connect_is_ours = _shorter(own, connect)
         self.idle, self.idle_is_ours = _shorter(idle, read)
         self.attempt = attempt
-        self.total = total
         self.attempt_is_ours = isinstance(timeouts.attempt, float) or total is not None or read is None
         self.passive = not (self.connect_is_ours or self.idle_is_ours or self.attempt_is_ours)
         """The client's own limits are the shorter ones: nothing to do, unless a deadline is near."""
