@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
+from typing import Any
 
 import httpx
 
@@ -16,6 +17,7 @@ from seawall import AdaptiveBudget, Breaker, Bulkhead, Policy, Resilience, Retry
 from seawall.testing import VirtualClock
 from tests.core.stage import HOST, Stage, answer, brittle, fault, one_at_a_time, purse, steady
 
+TraceFunction = Callable[[FrameType, str, Any], Any]
 QUESTION = {"messages": [{"role": "user", "content": "How is the sea today?"}]}
 
 
@@ -107,13 +109,15 @@ def test__snapshots_in_an_outage__hold_what_a_health_page_shows() -> None:
     assert (well.state, well.failure_rate, well.queue_depth, well.utilization) == ("closed", 0, 0, 0)
 
 
-def switching(frame: FrameType, event: str, arg: object) -> None:
-    """Traces calls: another thread runs before each one inside the core, also where a lock is held."""
-    if "seawall" in frame.f_code.co_filename:
-        time.sleep(0.0001)
+def switching(frame: FrameType, event: str, arg: Any) -> TraceFunction | None:
+    """A tracer under which another thread runs before each line of the host's state, wherever a lock is held."""
+    if not frame.f_code.co_filename.endswith(("host.py", "bulkhead.py")):
+        return None
+    time.sleep(0.00001)
+    return switching
 
 
-def test__threads_that_switch_at_every_call__exceed_no_limit_and_lose_no_count() -> None:
+def test__threads_that_switch_at_every_line__exceed_no_limit_and_lose_no_count() -> None:
     threads, each = 6, 8
     together = threading.Barrier(threads)
     resilience = Resilience({"all://": Policy(bulkhead=Bulkhead(max_concurrent=1, max_wait=5))})

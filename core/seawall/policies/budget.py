@@ -47,6 +47,7 @@ class TokenBudget:
     """A token bucket refilled by time: at most `refill_rate` extra attempts a second in the long run."""
 
     max_tokens: float = 100.0
+    """Most tokens kept, and those to start with."""
     refill_rate: float = 10.0
     """Tokens per second."""
 
@@ -64,10 +65,13 @@ class AdaptiveBudget:
     """
 
     max_tokens: float = 100.0
+    """Most tokens kept, and those to start with."""
     refill_rate: float = 10.0
     """Tokens per second at the start."""
     min_refill_rate: float = 1.0
+    """The rate never falls below it, however badly retries fare."""
     max_refill_rate: float = 50.0
+    """Nor rises above it."""
     interval: float = 60.0
     """Seconds between adaptations."""
 

@@ -40,6 +40,7 @@ class Retry:
     multiplier: float = 2.0
     """Growth of the exponential backoff."""
     backoff: Growth = "exponential"
+    """How delays grow: base · multiplierⁿ, base · (n + 1), base · 1, 1, 2, 3, 5 …, or not at all."""
     jitter: Jitter = "full"
     """`decorrelated` makes its own sequence: backoff and multiplier then do nothing."""
     retry_on: RetryOn | None = None

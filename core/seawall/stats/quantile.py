@@ -2,8 +2,7 @@
 
 Adding must be cheap, since every request does; reading is for people, and for
 delays that are computed now and then. A logarithmic histogram (HdrHistogram,
-DDSketch) costs five times as much per sample and is less exact at this size; a
-t-digest far more.
+DDSketch) costs about twice as much per sample and is less exact at this size.
 """
 
 from __future__ import annotations
