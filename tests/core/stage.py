@@ -244,6 +244,16 @@ class Stage:
         self.times.clear()
 
 
+async def onward(call: Coroutine[Any, Any, Any]) -> Any:
+    """A call that was started by hand, from where it waits to its end."""
+    while True:
+        try:
+            pause = call.send(None)
+        except StopIteration as end:
+            return end.value
+        await pause
+
+
 def call_to(resilience: Resilience, url: str, method: str = "GET") -> Call:
     """The call a mount would make for such a request, on the route it would keep."""
     parts = urlsplit(url)

@@ -149,6 +149,36 @@ def test__settled__the_first_verdict_stands(first: str) -> None:
     assert seen == {"finish": {"requests": 1, "successes": 1}, "abandon": {}, "broke": FAILED}[first]
 
 
+class Raced(Admission):
+    """Another thread settles it just after the first has seen that it holds a permit."""
+
+    _permit: Any = None
+    other: Any = None
+
+    @property
+    def permit(self) -> Any:  # type: ignore[override]
+        seen, other, self.other = self._permit, self.other, None
+        if other is not None:
+            other()
+        return seen
+
+    @permit.setter
+    def permit(self, value: Any) -> None:
+        self._permit = value
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE])
+def test__settled__by_two_at_once__counts_once(verdict: Verdict) -> None:
+    stage = Stage(only())
+    admission, now = Raced(stage.call(), 1, stage.clock.now), stage.clock.now
+    state = admission.call.state
+    assert state.admit(admission, now) is None
+    admission.headers_at = now
+    admission.other = lambda: state.settle(admission, verdict, now)
+    state.settle(admission, verdict, now)
+    assert (stage.host.total_requests, stage.host.acquire_successes, stage.host.in_flight) == (1, 1, 0)
+
+
 def test__never_admitted__settles_to_nothing() -> None:
     stage = Stage(only())
     admission = Admission(stage.call(), 1, stage.clock.now)
@@ -237,6 +267,15 @@ def test__slow__counts_while_in_flight() -> None:
     stage.clock.advance(4)
     host = stage.host
     assert (host.state, host.slow) == ("open", 2)
+
+
+def test__slow__a_good_answer_that_took_too_long_counts() -> None:
+    slow = Breaker(slow_call_duration=2, slow_call_rate_threshold=1, min_requests=3, open_jitter=0)
+    stage = Stage(only(breaker=slow), answer(200, after=2))
+    stage.together(*[stage.start() for _ in range(2)])
+    assert (stage.host.slow, stage.host.state) == (2, "closed")
+    stage.get()
+    assert stage.host.state == "open"
 
 
 def test__slow__is_counted_once() -> None:

@@ -183,6 +183,22 @@ def test__close__wakes_whoever_waits(at: str) -> None:
     assert word(result) is (seawall.ErrorKind.CONNECTION_RESET if at == "backoff" else Reason.CLOSED)
 
 
+def test__close__just_before_a_call_begins_to_wait__wakes_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(20)
+    call = stage.start()
+    looks = iter(range(100))
+
+    def looked() -> float:
+        if next(looks) == 0:  # the call was told to wait, and reads the time to know how long
+            stage.resilience.close(0)
+        return stage.clock.now
+
+    monkeypatch.setattr(stage.clock, "monotonic", looked)
+    assert word(stage.together(call)[0]) is Reason.CLOSED
+    assert stage.now == 0
+
+
 def test__aclose__does_the_same() -> None:
     stage = Stage(only(), answer(200, stream=True))
     response = stage.get()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from tests.core.stage import (
     hang,
     one_at_a_time,
     only,
+    onward,
     purse,
     statuses,
     steady,
@@ -217,19 +220,40 @@ def test__bulkhead__waiter_that_dies_with_a_grant__passes_it_on_within_the_claim
     dead.close()
 
 
-def test__bulkhead__waiter_that_comes_back_late_keeps_its_place_in_front() -> None:
+def test__bulkhead__waiter_that_comes_back_late__keeps_its_place() -> None:
     stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)), answer(200, after=0.25))
-    first, second, third = stage.hold(), stage.start(), stage.start()
-    second.send(None)
-    third.send(None)
+    holder = stage.hold()
+    order: list[str] = []
+
+    def one(name: str) -> Coroutine[Any, Any, None]:
+        call = stage.line_up()
+
+        async def to_its_end() -> None:
+            await onward(call)
+            order.append(name)
+
+        return to_its_end()
+
+    late, second, third = one("late"), one("second"), one("third")
     stage.clock.advance(0.5)
-    first.abandon()
+    holder.abandon()  # granted to the first, which does not stir
     stage.clock.advance(CLAIM_WITHIN + 0.1)
-    third.send(None)  # its own timer: the grant of the second lapses and is the third's
-    second.send(None)
-    stage.together(third, second)
-    assert statuses([stage.host.queue_depth, stage.host.in_flight]) == [0, 0]
-    assert (stage.host.peak_in_flight, len(stage.times)) == (1, 2)
+    stage.together(second, stage.at(stage.now + 0.1, lambda: late), third)
+    assert order == ["second", "late", "third"]
+    assert stage.host.peak_in_flight == 1
+
+
+def test__bulkhead__permit_of_a_holder_that_died__goes_to_the_line_not_to_a_newcomer() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)), answer(200, after=0.25))
+    stage.hold()
+    waiter = stage.line_up()
+    stage.held.clear()
+    gc.collect()
+    newcomer = stage.line_up()
+    assert stage.sent == []
+    assert stage.host.queue_depth == 2
+    stage.together(onward(waiter), onward(newcomer))
+    assert len(stage.sent) == 2
 
 
 def test__bulkhead_override_off__passes_the_line() -> None:

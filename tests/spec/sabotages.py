@@ -3,9 +3,10 @@
 Each swaps one decision; the old text stands exactly once in its file. Short old texts live longest.
 """
 
+# fmt: off
+ADMISSION = "core/seawall/admission.py"
 BACKOFF = "core/seawall/backoff.py"
 BOOK = "core/seawall/book.py"
-ADMISSION = "core/seawall/admission.py"
 BREAKER = "core/seawall/policies/breaker.py"
 BUDGET = "core/seawall/policies/budget.py"
 BULKHEAD = "core/seawall/policies/bulkhead.py"
@@ -16,25 +17,34 @@ EXECUTION = "core/seawall/execution.py"
 FLOW = "core/seawall/flow.py"
 HOST = "core/seawall/host.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
-REQUESTS = "requests_resilience/_adapter.py"
-REQUESTS_BODY = "requests_resilience/_stream.py"
 JUDGING = "core/seawall/judging.py"
+PATTERN = "core/seawall/pattern.py"
 POLICY = "core/seawall/policy.py"
 REGISTRY = "core/seawall/registry.py"
+REQUESTS_BODY = "requests_resilience/_stream.py"
 RESILIENCE = "core/seawall/resilience.py"
 RETRY = "core/seawall/policies/retry.py"
 SNAPSHOT = "core/seawall/snapshot.py"
 TIMEOUTS = "core/seawall/policies/timeouts.py"
 WINDOW = "core/seawall/stats/window.py"
 
-SETTLED_ONCE = (
-    "admission.permit = None  # else its callback would still run when the admission dies\n"
-    "        try:\n"
-    "            del self.bulkhead.live[permit]"
-)
-SETTLED_OFTEN = "try:\n            self.bulkhead.live.pop(permit, None)"
-ADAPTIVE_RATE = 'refill_rate: float = 10.0\n    """Tokens per second at the start'
-ADAPTIVE_MAX = f"max_tokens: float = 100.0\n    {ADAPTIVE_RATE}"
+SETTLED_ONCE = """\
+        admission.settled = True
+        if permit is None:
+            return
+        admission.permit = None  # else its callback would still run when the admission dies
+        try:
+            del self.bulkhead.live[permit]"""
+SETTLED_OFTEN = """\
+        try:
+            self.bulkhead.live.pop(permit, None)"""
+NO_LOCK = '__import__("unittest.mock").mock.MagicMock(_is_owned=bool)'
+RESULT_OF_NOW = """\
+        if type(self.phase) is HalfOpen:
+            self.phase.probes[permit] = now
+        phase = self.phase
+        if phase is None:
+"""
 
 SABOTAGES: list[tuple[str, str, str, str]] = [
     # 1 Circuit breaker
@@ -65,12 +75,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S1.14", HOST, "return Result.SUCCESS", "return Result.NEUTRAL"),
     ("S1.14", HOST, "Result.FAILURE, timeout=timeout", "Result.SUCCESS, timeout=timeout"),
     ("S1.15", HOST, "if timeout:", "if timeout and throttled:"),
-    (
-        "S1.16",
-        HOST,
-        "verdict is not None:\n            self.window.count(Column.REJECTED",
-        "verdict is not None:\n            self.window.count(Column.SLOW",
-    ),
+    ("S1.16", HOST, "verdict is not None:\n            self.window.count(Column.REJECTED",
+     "verdict is not None:\n            self.window.count(Column.SLOW"),
     ("S1.17", HOST, SETTLED_ONCE, SETTLED_OFTEN),
     ("S1.18", SNAPSHOT, "requests=ok + failed +", "requests=ok +"),
     ("S1.18", SNAPSHOT, "successes=ok,", "successes=failed,"),
@@ -84,7 +90,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S1.20", BREAKER, "self.change_count += 1", "self.change_count = 1"),
     ("S1.20", BREAKER, "self.open_count += 1", "self.open_count = 0"),
     ("S1.20", BREAKER, "self.half_open_count += 1", "self.half_open_count = 0"),
-    ("S1.20", BREAKER, "self.last_change = now", "self.last_change = before.entered"),
+    ("S1.20", BREAKER, "self.last_change = now", "self.last_change = self.last_change or now"),
     ("S1.20", BREAKER, "Change(before, after, trigger, now)", "Change(before, after, trigger, before.entered)"),
     ("S1.21", BREAKER, "(Open, Trigger.RESET): Closed", "(Open, Trigger.RESET): HalfOpen"),
     ("S1.22", SNAPSHOT, "retry_after=breaker.retry_after(now)", "retry_after=None"),
@@ -93,24 +99,17 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S1.23", HOST, "after = breaker.retry_after(now)", "after = None"),
     ("S1.24", HOST, "limit = breaker.config.half_open_max_requests", "limit = breaker.config.success_threshold + 1"),
     ("S1.25", REGISTRY, "            state = self._states.get(key)", "            state = None"),
-    ("S1.26", BOOK, "return Effective(self.policies.get(name, Policy()).over(", "return Effective(Policy().over("),
-    ("S1.26", BOOK, "(pattern.host_only or pattern is specific or", "(pattern.host_only or"),
+    ("S1.25", PATTERN, "if port is None or port == _DEFAULT_PORTS.get(scheme) else", "if port is None else"),
+    ("S1.26", BOOK, "policy = self.policies.get(name, Policy()).over(", "policy = Policy().over("),
+    ("S1.26", RESILIENCE, "own = self._book.for_origin(origin, pattern)", "own = effective"),
     ("S1.27", RESILIENCE, "state.configure(effective)", "effective"),
-    (
-        "S1.28",
-        RESILIENCE,
-        "for state in self._registry.everybody()]",
-        "for state in self._registry.everybody() if state.in_flight]",
-    ),
+    ("S1.28", RESILIENCE, "for state in self._registry.everybody()]",
+     "for state in self._registry.everybody() if state.in_flight]"),
     ("S1.29", RESILIENCE, '("host", host_key(*origin)), ("key", host)', '("host", host), ("key", host)'),
     ("S1.30", RESILIENCE, "found[1].reset()", "self.reset_all()"),
     ("S1.30", RESILIENCE, "found[1].reset()", "found[1].in_flight"),
-    (
-        "S1.31",
-        RESILIENCE,
-        'every host."""\n        for state in self._registry.everybody()',
-        'every host."""\n        for state in ()',
-    ),
+    ("S1.31", RESILIENCE, 'every host."""\n        for state in self._registry.everybody()',
+     'every host."""\n        for state in ()'),
     ("S1.32", RESILIENCE, "self._registry.pop(found[0])", "self._registry.get(found[0])"),
     ("S1.33", RESILIENCE, "return len(self._registry)", "return len(self.routes)"),
     # 2 Retry policy
@@ -121,12 +120,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S2.02", CLASSIFICATION, "V.THROTTLED, A.ANY)", "V.THROTTLED, A.NO)"),
     ("S2.03", CLASSIFICATION, "K.INTERNAL_SERVER_ERROR, V.FAILURE, A.SAFE", "K.INTERNAL_SERVER_ERROR, V.FAILURE, A.NO"),
     ("S2.03", CLASSIFICATION, "502: (K.BAD_GATEWAY, V.FAILURE, A.SAFE", "502: (K.BAD_GATEWAY, V.FAILURE, A.NO"),
-    (
-        "S2.03",
-        CLASSIFICATION,
-        "503: (K.SERVICE_UNAVAILABLE, V.FAILURE, A.SAFE",
-        "503: (K.SERVICE_UNAVAILABLE, V.FAILURE, A.NO",
-    ),
+    ("S2.03", CLASSIFICATION, "503: (K.SERVICE_UNAVAILABLE, V.FAILURE, A.SAFE",
+     "503: (K.SERVICE_UNAVAILABLE, V.FAILURE, A.NO"),
     ("S2.03", CLASSIFICATION, "504: (K.GATEWAY_TIMEOUT, V.FAILURE, A.SAFE", "504: (K.GATEWAY_TIMEOUT, V.FAILURE, A.NO"),
     ("S2.04", CLASSIFICATION, "K.BAD_REQUEST, V.SUCCESS, A.NO", "K.BAD_REQUEST, V.SUCCESS, A.SAFE"),
     ("S2.04", CLASSIFICATION, "K.UNAUTHORIZED, V.SUCCESS, A.NO", "K.UNAUTHORIZED, V.SUCCESS, A.SAFE"),
@@ -146,12 +141,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S2.12", BACKOFF, "return min(delay, cap)", "return delay"),
     ("S2.13", RETRY, "multiplier: float = 2.0", "multiplier: float = 3.0"),
     ("S2.13", BACKOFF, "base * multiplier**n", "base * 2**n"),
-    (
-        "S2.14",
-        BACKOFF,
-        '"none" | "decorrelated":\n            return delay',
-        '"none" | "decorrelated":\n            return u * delay',
-    ),
+    ("S2.14", BACKOFF, '"none" | "decorrelated":\n            return delay',
+     '"none" | "decorrelated":\n            return u * delay'),
     ("S2.15", BACKOFF, "            return u * delay\n", "            return delay\n"),
     ("S2.16", BACKOFF, "return delay / 2 + u * delay / 2", "return u * delay"),
     ("S2.17", POLICY, 'jitter="decorrelated"', 'jitter="full"'),
@@ -166,12 +157,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S2.24", FLOW, "Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS", "Ending.ATTEMPTS_EXHAUSTED: Reason.NOT_RETRYABLE"),
     ("S2.24", EXECUTION, "ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded", "ATTEMPTS_EXHAUSTED: errors.NonRetryable"),
     ("S2.25", FLOW, "Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE", "Ending.NOT_RETRYABLE: Reason.ATTEMPTS"),
-    (
-        "S2.25",
-        EXECUTION,
-        "Ending.NOT_RETRYABLE, errors.NonRetryable)",
-        "Ending.NOT_RETRYABLE, errors.MaxRetriesExceeded)",
-    ),
+    ("S2.25", EXECUTION, "Ending.NOT_RETRYABLE, errors.NonRetryable)",
+     "Ending.NOT_RETRYABLE, errors.MaxRetriesExceeded)"),
     ("S2.26", FLOW, "Ending.BUDGET_EXHAUSTED: Reason.BUDGET", "Ending.BUDGET_EXHAUSTED: Reason.ATTEMPTS"),
     ("S2.26", EXECUTION, "BUDGET_EXHAUSTED: errors.RetryBudgetExhausted", "BUDGET_EXHAUSTED: errors.NonRetryable"),
     ("S2.27", BOOK, "pattern.rank, reverse=True", "pattern.rank, reverse=False"),
@@ -180,36 +167,27 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S3.01", BUDGET, "self._level = min(self._level + amount, self._most)", "self._level += amount"),
     ("S3.02", BUDGET, "* self.refill_rate * _ONE)\n            if gained", "* _ONE)\n            if gained"),
     ("S3.03", BUDGET, "if self._level < _ONE:", "if self._level < 0:"),
-    (
-        "S3.04",
-        BUDGET,
-        "0, config.refill_rate, now)\n        case AdaptiveBudget",
-        "1, config.refill_rate, now)\n        case AdaptiveBudget",
-    ),
-    (
-        "S3.04",
-        BUDGET,
-        "super().__init__(config.max_tokens, config.max_tokens, 0",
-        "super().__init__(config.max_tokens, config.max_tokens, 1",
-    ),
+    ("S3.04", BUDGET, "0, config.refill_rate, now)\n        case AdaptiveBudget",
+     "1, config.refill_rate, now)\n        case AdaptiveBudget"),
+    ("S3.04", BUDGET, "super().__init__(config.max_tokens, config.max_tokens, 0",
+     "super().__init__(config.max_tokens, config.max_tokens, 1"),
     ("S3.04", FLOW, "call.paid = False\n        call.state.give_back()", "call.paid = False"),
     ("S3.05", SNAPSHOT, "budget=budget.balance(now)", "budget=budget.cap"),
     ("S3.05", HOST, "return self.budget.balance(self.clock.monotonic())", "return self.budget.cap"),
-    ("S3.06", BUDGET, ADAPTIVE_MAX, ADAPTIVE_MAX.replace("100.0", "10.0")),
-    (
-        "S3.06",
-        BUDGET,
-        "super().__init__(config.max_tokens, config.max_tokens,",
-        "super().__init__(config.max_tokens, 0,",
-    ),
-    ("S3.07", BUDGET, ADAPTIVE_RATE, ADAPTIVE_RATE.replace("10.0", "20.0")),
+    ("S3.06", BUDGET, 'stays.\n    """\n\n    max_tokens: float = 100.0',
+     'stays.\n    """\n\n    max_tokens: float = 10.0'),
+    ("S3.06", BUDGET, "super().__init__(config.max_tokens, config.max_tokens,",
+     "super().__init__(config.max_tokens, 0,"),
+    ("S3.07", BUDGET, 'refill_rate: float = 10.0\n    """Tokens per second at the start',
+     'refill_rate: float = 20.0\n    """Tokens per second at the start'),
     ("S3.08", BUDGET, "min_refill_rate: float = 1.0", "min_refill_rate: float = 2.0"),
     ("S3.08", BUDGET, "max_refill_rate: float = 50.0", "max_refill_rate: float = 60.0"),
     ("S3.08", BUDGET, "min(self._config.max_refill_rate, self.refill_rate * 1.1)", "self.refill_rate * 1.1"),
     ("S3.08", BUDGET, "max(self._config.min_refill_rate, self.refill_rate * 0.9)", "self.refill_rate * 0.9"),
     ("S3.09", BUDGET, "interval: float = 60.0", "interval: float = 30.0"),
     ("S3.09", BUDGET, "if now < self._turn:", "if now < 0:"),
-    ("S3.10", BUDGET, "if self._samples < 10:", "if self._samples < 5:"),
+    ("S3.10", BUDGET, "if self._samples < 10:", "if self._samples < 9:"),
+    ("S3.10", BUDGET, "if self._samples < 10:", "if self._samples < 11:"),
     ("S3.11", BUDGET, "if share > 0.8:", "if share >= 0.8:"),
     ("S3.11", BUDGET, "self.refill_rate * 1.1", "self.refill_rate * 1.2"),
     ("S3.12", BUDGET, "elif share < 0.5:", "elif share <= 0.5:"),
@@ -221,24 +199,14 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S4.02", POLICY, "max_wait=5)", "max_wait=10)"),
     ("S4.02", JUDGING, "ticket.joined_at + patience - now", "ticket.joined_at + 2 * patience - now"),
     ("S4.03", HOST, "return self.bulkhead.grant(now)", "return []"),
-    (
-        "S4.03",
-        BULKHEAD,
-        "ticket = self.waiting[0]",
-        "ticket = self.waiting.pop()\n            self.waiting.insert(0, ticket)",
-    ),
+    ("S4.03", BULKHEAD, "ticket = self.waiting[0]",
+     "ticket = self.waiting.pop()\n            self.waiting.insert(0, ticket)"),
     ("S4.04", BULKHEAD, "if self.config.max_wait == 0 or", "if"),
     ("S4.05", SNAPSHOT, "in_flight=out,", "in_flight=bulkhead.peak,"),
     ("S4.05", SNAPSHOT, "limit=limit,", "limit=None,"),
     ("S4.06", SNAPSHOT, "utilization=min(1.0, out / limit)", "utilization=min(1.0, out)"),
     ("S4.06", SNAPSHOT, "utilization=min(1.0, out / limit)", "utilization=out / limit"),
     ("S4.07", HOST, SETTLED_ONCE, SETTLED_OFTEN),
-    (
-        "S4.07",
-        HOST,
-        "if permit is None:\n            return\n        admission.permit = None",
-        "admission.permit = None",
-    ),
     ("S4.08", SNAPSHOT, "acquire_attempts=tried", "acquire_attempts=admitted"),
     ("S4.08", SNAPSHOT, "acquire_successes=admitted", "acquire_successes=tried"),
     ("S4.08", SNAPSHOT, "acquire_failures=bulkhead.refused", "acquire_failures=bulkhead.returned"),
@@ -250,85 +218,45 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S4.12", ERRORS, "Reason.BULKHEAD_TIMEOUT: (BulkheadFull", "Reason.BULKHEAD_TIMEOUT: (RateLimited"),
     ("S4.12", ERRORS, 'facts["max_wait"] = rejection.limit', 'facts["max_wait"] = 0.0'),
     ("S4.13", ERRORS, "Reason.CLOSED: (BulkheadClosed", "Reason.CLOSED: (BulkheadFull"),
-    (
-        "S4.14",
-        RESILIENCE,
-        '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
-        '("host", host_key(*origin))',
-    ),
-    (
-        "S4.14",
-        RESILIENCE,
-        '("provider", name) if effective.group is None',
-        '("provider", "") if effective.group is None',
-    ),
+    ("S4.14", RESILIENCE, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
+     '("host", host_key(*origin))'),
+    ("S4.14", RESILIENCE, '("provider", name) if effective.group is None',
+     '("provider", "") if effective.group is None'),
     # 6 Coordinator
     ("S6.01", FLOW, "call.deadline is None or now < call.deadline else", "call else"),
     ("S6.02", HOST, "float | None = self._veto(call, now)", "float | None = self._veto(call, now) if ticket else None"),
-    (
-        "S6.02",
-        HOST,
-        "if isinstance(turn, Ticket):\n",
-        "if isinstance(turn, Ticket):\n                self.breaker.admit(turn, now, 0)\n",
-    ),
+    ("S6.02", HOST, "if isinstance(turn, Ticket):\n",
+     "if isinstance(turn, Ticket):\n                self.breaker.admit(turn, now, 0)\n"),
     ("S6.03", TIMEOUTS, "self.attempt is None else since + self.attempt", "True else since"),
     ("S6.04", CLASSIFICATION, "503: (K.SERVICE_UNAVAILABLE, V.FAILURE", "503: (K.SERVICE_UNAVAILABLE, V.SUCCESS"),
     ("S6.04", CLASSIFICATION, "K.CONNECTION_RESET: (V.FAILURE", "K.CONNECTION_RESET: (V.IGNORED"),
     ("S6.05", JUDGING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
     ("S6.06", JUDGING, "call.own_delays += 1", "call.own_delays = 0"),
-    (
-        "S6.07",
-        EXECUTION,
-        "return execute(resilience, secondary, fallback, ())",
-        "return execute(resilience, primary, fallback, ())",
-    ),
-    (
-        "S6.07",
-        EXECUTION,
-        "return await aexecute(resilience, secondary, fallback, ())",
-        "return await aexecute(resilience, primary, fallback, ())",
-    ),
-    ("S6.08", BOOK, "return Effective(self.policies.get(name, Policy()).over(", "return Effective(Policy().over("),
-    (
-        "S6.09",
-        RESILIENCE,
-        'every host."""\n        for state in self._registry.everybody()',
-        'every host."""\n        for state in ()',
-    ),
+    ("S6.07", EXECUTION, "return execute(resilience, secondary, fallback, ())",
+     "return execute(resilience, primary, fallback, ())"),
+    ("S6.07", EXECUTION, "return await aexecute(resilience, secondary, fallback, ())",
+     "return await aexecute(resilience, primary, fallback, ())"),
+    ("S6.08", BOOK, "policy = self.policies.get(name, Policy()).over(", "policy = Policy().over("),
+    ("S6.09", RESILIENCE, 'every host."""\n        for state in self._registry.everybody()',
+     'every host."""\n        for state in ()'),
     ("S6.10", RESILIENCE, 'return [("provider", host), ("group", host)', 'return [("group", host)'),
     ("S6.10", RESILIENCE, "found[1].reset()", "self.reset_all()"),
-    (
-        "S6.11",
-        EXECUTION,
-        "if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):",
-        "if found is ErrorKind.FOREIGN:",
-    ),
+    ("S6.11", EXECUTION, "if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):",
+     "if found is ErrorKind.FOREIGN:"),
     ("S6.12", CLASSIFICATION, "return K.CONNECTION_REFUSED", "return K.CONNECTION_RESET"),
     ("S6.12", CLASSIFICATION, "return K.CONNECTION_RESET", "return K.TIMEOUT"),
     ("S6.13", EXECUTION, "row = classification.of_status(status)", "row = None"),
-    (
-        "S6.14",
-        EXECUTION,
-        "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
-        "errors.RateLimited: ErrorKind.QUOTA_EXCEEDED",
-    ),
-    (
-        "S6.15",
-        EXECUTION,
-        "errors.CircuitOpen: ErrorKind.CIRCUIT_OPEN",
-        "errors.CircuitOpen: ErrorKind.SERVICE_UNAVAILABLE",
-    ),
+    ("S6.14", EXECUTION, "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
+     "errors.RateLimited: ErrorKind.QUOTA_EXCEEDED"),
+    ("S6.15", EXECUTION, "errors.CircuitOpen: ErrorKind.CIRCUIT_OPEN",
+     "errors.CircuitOpen: ErrorKind.SERVICE_UNAVAILABLE"),
     ("S6.16", EXECUTION, "if story is not None and story.attempts:", "if story is None:"),
     ("S6.17", ERRORS, "Reason.CIRCUIT_OPEN: (CircuitOpen", "Reason.CIRCUIT_OPEN: (BulkheadFull"),
     ("S6.18", ERRORS, "Reason.BULKHEAD_FULL: (BulkheadFull", "Reason.BULKHEAD_FULL: (RateLimited"),
     ("S6.18", ERRORS, 'facts["host"] = rejection.host', 'facts["host"] = policy'),
     ("S6.19", ERRORS, "Reason.DEADLINE: (DeadlineExceeded", "Reason.DEADLINE: (MaxRetriesExceeded"),
-    (
-        "S6.19",
-        JUDGING,
-        "Reason.DEADLINE, call.state.name, scope=scope",
-        'Reason.DEADLINE, call.state.name, scope="idle"',
-    ),
+    ("S6.19", JUDGING, "Reason.DEADLINE, call.state.name, scope=scope",
+     'Reason.DEADLINE, call.state.name, scope="idle"'),
     ("S6.20", JUDGING, 'outcome.scope = "attempt"', 'outcome.scope = "idle"'),
     ("S6.21", ERRORS, "Reason.BUDGET: (RetryBudgetExhausted", "Reason.BUDGET: (NonRetryable"),
     ("S6.22", ERRORS, "Reason.ATTEMPTS: (MaxRetriesExceeded", "Reason.ATTEMPTS: (NonRetryable"),
@@ -339,15 +267,10 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.24", EXECUTION, "errors=(first, second)", "errors=(second,)"),
     # 9 Usage shown
     ("S9.01", POLICY, 'idempotency_key="auto")', "idempotency_key=None)"),
-    ("S9.01", POLICY, 'methods=SAFE_METHODS | {"POST"}', "methods=SAFE_METHODS"),
-    (
-        "S9.02",
-        EXECUTION,
-        "first = _worth_a_fallback(error)\n    try:\n        return execute(",
-        "raise\n    try:\n        return execute(",
-    ),
+    ("S9.02", EXECUTION, "first = _worth_a_fallback(error)\n    try:\n        return execute(",
+     "raise\n    try:\n        return execute("),
     ("S9.03", BOOK, "policy = policy.over(self.policies[text])", "policy = self.policies[text].over(policy)"),
-    ("S9.04", HOST, "self._lock = Lock()", 'self._lock = __import__("contextlib").nullcontext()'),
+    ("S9.04", HOST, "RLock()", NO_LOCK),
     ("S9.05", SNAPSHOT, "acquire_successes=admitted", "acquire_successes=out"),
     ("S9.05", HOST, "telling.attempt_ended(admission, verdict, now)", "verdict"),
     ("S9.06", BOOK, "if pattern.covers(*origin)\n", "if True\n"),
@@ -358,43 +281,27 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     # Where the description is wrong
     ("W01a", BACKOFF, "min(cap, 3 * previous)", "min(cap, previous)"),
     ("W01b", JUDGING, "call.last_delay = delay", "call.last_delay = None"),
-    (
-        "W02a",
-        BREAKER,
-        "elif type(phase) is HalfOpen and phase.probes.pop(",
-        "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop(",
-    ),
+    ("W02a", BREAKER, "elif type(phase) is HalfOpen and phase.probes.pop(",
+     "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop("),
     ("W02a", HOST, "self.breaker.forget(permit)", "permit"),
     ("W02b", BREAKER, "self.successes = 0", "self.successes = growth"),
-    ("W02c", BREAKER, "if phase is not self.phase:\n", "phase = self.phase\n        if phase is None:\n"),
+    ("W02c", BREAKER, "        if phase is not self.phase:\n", RESULT_OF_NOW),
     ("W03a", BREAKER, "self.run = 0", "self.run = growth"),
     ("W03a", BREAKER, "self.successes = 0", "self.successes = growth"),
     ("W03b", BREAKER, "self.window.clear()", "self.window.advance(now)"),
     ("W04a", WINDOW, "steps = int(late / self._width) + 1", "steps = 1"),
     ("W04b", HOST, "if now >= self.window.end:\n            self.window.advance(now)", "if now >= self.window.end:"),
-    (
-        "W05a",
-        RESILIENCE,
-        "now, around = self.clock.monotonic(), scope.current()",
-        "now, around = self.clock.wall(), scope.current()",
-    ),
+    ("W05a", RESILIENCE, "now, around = self.clock.monotonic(), scope.current()",
+     "now, around = self.clock.wall(), scope.current()"),
     ("W05a", RESILIENCE, "request, self.clock.monotonic(), None)", "request, self.clock.wall(), None)"),
-    (
-        "W05b",
-        JUDGING,
-        "of_response(response, call.state.clock.wall())",
-        "of_response(response, call.state.clock.monotonic())",
-    ),
+    ("W05b", JUDGING, "of_response(response, call.state.clock.wall())",
+     "of_response(response, call.state.clock.monotonic())"),
     ("W05b", SNAPSHOT, "host.clock.wall() - (now - breaker.last_change)", "breaker.last_change"),
     ("W06a", HOST, SETTLED_ONCE, SETTLED_OFTEN),
     ("W06a", HOST, "if verdict is Verdict.IGNORED or admission.overdue:", "if admission.overdue:"),
     ("W06b", HOST, "bulkhead.live.pop(permit, None)\n            self.breaker", "self.breaker"),
-    (
-        "W06b",
-        HOST,
-        "self.breaker.forget(permit)",
-        "self.breaker.settle(permit, self.breaker.phase, Result.FAILURE, now, 0)",
-    ),
+    ("W06b", HOST, "self.breaker.forget(permit)",
+     "self.breaker.settle(permit, self.breaker.phase, Result.FAILURE, now, 0)"),
     ("W06b", FLOW, "call.state.settle(admission, Verdict.IGNORED,", "call.state.settle(admission, Verdict.FAILURE,"),
     ("W06c", HOST, "if timeout:\n", "if timeout:\n            self.window.count(Column.FAILURE, now)\n"),
     ("W07a", RETRY, "return Ending.ATTEMPTS_EXHAUSTED", "return Ending.NOT_RETRYABLE"),
@@ -421,71 +328,46 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W10a", JUDGING, "min(left, CLAIM_WITHIN, ends - now)", "min(left, CLAIM_WITHIN)"),
     ("W10b", JUDGING, "start >= call.deadline)", "start < 0)"),
     ("W12a", ADMISSION, "state.settle(self, outcome.verdict, now)", "state.settle(self, SUCCESS, now)"),
-    ("W12b", ADMISSION, "is_over = False", "is_over = True"),
+    ("W12a", HTTPX_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
+    ("W12a", REQUESTS_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
+    ("W12b", FLOW, "                if admission.is_over:\n", "                if admission:\n"),
     ("W13a", CLASSIFICATION, "(K.CLIENT_ERROR, V.SUCCESS, A.NO)", "(K.CLIENT_ERROR, V.FAILURE, A.NO)"),
     ("W13a", CLASSIFICATION, "K.NOT_FOUND, V.SUCCESS", "K.NOT_FOUND, V.FAILURE"),
     ("W13b", CLASSIFICATION, "K.REQUEST_TIMEOUT, V.FAILURE", "K.REQUEST_TIMEOUT, V.SUCCESS"),
     ("W13b", CLASSIFICATION, "K.TOO_EARLY, V.SUCCESS, A.SAFE", "K.TOO_EARLY, V.SUCCESS, A.NO"),
     ("W13b", CLASSIFICATION, "K.TOO_MANY_REQUESTS, V.THROTTLED", "K.TOO_MANY_REQUESTS, V.SUCCESS"),
     ("W14", CLASSIFICATION, "K.CIRCUIT_OPEN: (V.IGNORED", "K.CIRCUIT_OPEN: (V.FAILURE"),
-    (
-        "W14",
-        HOST,
-        "verdict is not None:\n            self.window.count(Column.REJECTED",
-        "verdict is not None:\n            self.window.count(Column.FAILURE",
-    ),
+    ("W14", HOST, "verdict is not None:\n            self.window.count(Column.REJECTED",
+     "verdict is not None:\n            self.window.count(Column.FAILURE"),
     ("W15a", RESILIENCE, "if not keep_state and", "if"),
     ("W15a", RESILIENCE, "keep_state: bool = True", "keep_state: bool = False"),
     ("W15b", RESILIENCE, "if not keep_state and", "if keep_state and"),
-    (
-        "W19a",
-        HOST,
-        "self.budget = open_budget(effective.budget, now)\n        self.bulkhead",
-        'self.budget = vars(clock).setdefault("budget", open_budget(effective.budget, now))\n        self.bulkhead',
-    ),
-    (
-        "W19b",
-        RESILIENCE,
-        '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
-        '("host", host_key(*origin))',
-    ),
+    ("W19a", HOST, "self.budget = open_budget(effective.budget, now)\n        self.bulkhead",
+     'self.budget = vars(clock).setdefault("budget", open_budget(effective.budget, now))\n        self.bulkhead'),
+    ("W19b", RESILIENCE, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
+     '("host", host_key(*origin))'),
     ("W20a", BREAKER, "(self.count_5xx_as_failures or not status_5xx)", "True"),
     ("W20a", BREAKER, "(self.count_timeouts_as_failures or not timeout)", "True"),
     ("W20a", BREAKER, "(self.count_429_as_failures or not status_429)", "True"),
-    (
-        "W20b",
-        BREAKER,
-        "elif type(phase) is HalfOpen and phase.probes.pop(",
-        "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop(",
-    ),
+    ("W20b", BREAKER, "elif type(phase) is HalfOpen and phase.probes.pop(",
+     "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop("),
     ("W20b", HOST, "now + asked if asked else 0", "0"),
-    (
-        "W21a",
-        HOST,
-        "if admission.paid and verdict is not Verdict.IGNORED:",
-        "if admission.paid and verdict is Verdict.SUCCESS:",
-    ),
+    ("W21a", HOST, "if admission.paid and verdict is not Verdict.IGNORED:",
+     "if admission.paid and verdict is Verdict.SUCCESS:"),
     ("W21a", HOST, "if admission.paid and verdict is not Verdict.IGNORED:", "if admission.paid:"),
     ("W21b", BUDGET, "if self._samples < 10:\n", "if self._samples < 10:\n            self._samples = 0\n"),
     ("W22a", CLASSIFICATION, "return K.NAME_RESOLUTION", "return K.CONNECTION_REFUSED"),
+    ("W22a", CLASSIFICATION, "408: (K.REQUEST_TIMEOUT", "408: (K.TIMEOUT"),
     ("W22b", CLASSIFICATION, "529: (K.SERVICE_UNAVAILABLE", "529: (K.INVALID_RESPONSE"),
     ("W22b", CLASSIFICATION, "if status < 400:", "if status < 200:"),
     ("W22c", ERRORS, "Reason.GATE: (RateLimited", "Reason.GATE: (CircuitOpen"),
-    (
-        "W22c",
-        EXECUTION,
-        "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
-        "errors.RateLimited: ErrorKind.TOO_MANY_REQUESTS",
-    ),
+    ("W22c", EXECUTION, "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
+     "errors.RateLimited: ErrorKind.TOO_MANY_REQUESTS"),
     ("W22d", CLASSIFICATION, "return _QUOTA.search(body) is not None and", "return _QUOTA.search(body) is None and"),
-    ("W23a", HOST, "self.budget = open_budget(self.effective.budget, now)", "self.budget.give_back()"),
+    ("W23a", HOST, "self.budget = open_budget(self.effective.budget, now)", "self.budget.balance(now)"),
     ("W23a", HOST, "self.gate = now\n            self.quantiles", "self.quantiles"),
-    (
-        "W23b",
-        RESILIENCE,
-        "            state.reset()\n\n    def remove",
-        "            state.restore()\n\n    def remove",
-    ),
+    ("W23b", RESILIENCE, "            state.reset()\n\n    def remove",
+     "            state.restore()\n\n    def remove"),
     ("W25", HOST, "self._is_closed = True", "self._is_closed = False"),
     ("W25", RESILIENCE, "self._registry.is_closed = True", "self._registry.is_closed = False"),
     ("W27", DESCRIBE, 'retry.jitter == "decorrelated"', 'retry.jitter == "none"'),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 import seawall
-from seawall import MaxRetriesExceeded, Policy, Resilience, Retry, TokenBudget
+from seawall import AdaptiveBudget, MaxRetriesExceeded, Policy, Resilience, Retry, TokenBudget
 from seawall.testing import VirtualClock
+from tests.core.stage import Stage, answer, fault, only, steady
 
 
 def test__budget_left__is_told_by_snapshot_and_report() -> None:
@@ -24,3 +25,14 @@ def test__budget_left__is_told_by_snapshot_and_report() -> None:
     assert host is not None
     assert report is not None
     assert (host.budget, host.budget_max, report.budget_left) == (8, 10, 8)
+
+
+def test__adaptive__nine_samples_are_too_few_and_ten_are_enough() -> None:
+    for retries, rate in ((9, 10), (10, 11)):
+        stage = Stage(only(retry=steady(max_retries=1), budget=AdaptiveBudget(interval=60)))
+        for number in range(retries):
+            if number == retries - 1:
+                stage.clock.advance(60)
+            stage.script(fault(), answer(200))
+            assert stage.get().status_code == 200
+        assert stage.host.budget_refill_rate == pytest.approx(rate)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seawall import Bulkhead, BulkheadFull, Policy, Resilience
+from seawall import Bulkhead, BulkheadFull, Policy, Resilience, Verdict
 from seawall.outcome import Reason
 from seawall.testing import VirtualClock
 from tests.core.stage import Stage, only, word
@@ -19,6 +19,7 @@ def test__permit__released_twice__is_one_permit() -> None:
     for _ in range(3):
         stage.end(first)
     first.abandon()
+    first.call.state.settle(first, Verdict.SUCCESS, stage.clock.now)
     host = stage.host
     assert (host.in_flight, host.acquire_successes, host.successes, host.mean_hold) == (1, 2, 1, 1)
     stage.hold()
@@ -30,3 +31,11 @@ def test__bulkheads__of_two_names__are_two() -> None:
     assert resilience.execute("a", lambda: resilience.execute("b", lambda: "let in")) == "let in"
     with pytest.raises(BulkheadFull):
         resilience.execute("a", lambda: resilience.execute("a", lambda: "never"))
+
+
+def test__turn_that_does_not_come__says_how_long_it_waited() -> None:
+    resilience = Resilience({"all://": Policy(bulkhead=Bulkhead(max_concurrent=1, max_wait=0.05))})  # in real time
+    with pytest.raises(BulkheadFull) as caught:
+        resilience.execute("a", lambda: resilience.execute("a", lambda: "never"))
+    assert (caught.value.host, caught.value.max_wait) == ("a", 0.05)
+    assert caught.value.elapsed >= 0.05

@@ -103,6 +103,8 @@ def test__snapshots_in_an_outage__hold_what_a_health_page_shows() -> None:
     assert (sick.failure_rate, sick.consecutive_successes, sick.mean_wait) == (0.5, 0, 0.25)
     assert (sick.budget, sick.budget_max, sick.budget_refill_rate) == (9, 10, 0)
     stage.clock.advance(60)
+    (idle,) = stage.resilience.snapshots()
+    assert (idle.state, idle.failures, idle.failure_rate) == ("half_open", 0, 0)
     stage.script(answer(200))
     assert stage.get().status_code == 200
     (well,) = stage.resilience.snapshots()
