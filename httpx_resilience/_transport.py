@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.outcome import Outcome
-    from seawall.resilience import Route
+    from seawall.routing import Route
 
     class _SyncBase(httpx.BaseTransport, httpx2.BaseTransport):
         def handle_request(self, request: Any) -> Any: ...

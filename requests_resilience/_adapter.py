@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.outcome import Outcome
-    from seawall.resilience import Route
+    from seawall.routing import Route
 
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 

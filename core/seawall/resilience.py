@@ -8,42 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from seawall import _check, scope
 from seawall._story import Call
-from seawall.book import Origin, PolicyBook
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
 from seawall.hub import Hub
 from seawall.outcome import reject_async
-from seawall.pattern import Pattern, host_key, is_provider, normal_host
 from seawall.policy import STATE_PARTS, Effective, Override, Policy
-from seawall.registry import Registry
+from seawall.routing import Route, Routing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from seawall.events import Event
     from seawall.host import HostState
-    from seawall.registry import Key
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
 
 Policies = Mapping[str, Policy] | Policy | None
-
-
-class Route:
-    """Where the calls to one origin go: found once per spelling of the origin, then a dictionary look-up."""
-
-    __slots__ = ("origin", "policy", "specific", "state")
-
-    def __init__(self, origin: Origin, state: HostState | None, policy: Effective) -> None:
-        self.origin = origin
-        self.state = state
-        """None: `key=` names it, request by request."""
-        self.policy = policy
-        self.specific: list[tuple[Pattern, HostState | None, Effective]] = []
-        """Patterns with a method or path, most specific first."""
 
 
 class Resilience:
@@ -83,43 +65,25 @@ class Resilience:
         self.clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._own_time = clock is not None
         self.hub = Hub()
-        self._registry = Registry(max_hosts, self.clock, self.hub)
-        self.routes: dict[Hashable, Route] = {}
+        self._routing = Routing(policies or {}, key, max_hosts, self.clock, self.hub)
+        self._registry = self._routing.registry
+        self.routes = self._routing.routes
         """Origin, as a mount spells it → route. For mounts."""
-        self._book = PolicyBook(policies or {})
+        self.route = self._routing.route
+        """The route of an origin met for the first time in this spelling. For mounts."""
 
     @property
     def policies(self) -> Mapping[str, Policy]:
         """Pattern or provider name → policy, as configured."""
-        return MappingProxyType(self._book.policies)
+        return MappingProxyType(self._routing.book.policies)
 
     # -- the way of a request ------------------------------------------------------------------------------------------
-
-    def route(self, spelling: Hashable, scheme: str, host: str, port: int | None) -> Route:
-        """The route of an origin not seen before in this spelling. For mounts."""
-        origin = (scheme, normal_host(host), port)
-        with self._registry.lock:
-            effective = self._book.for_origin(origin)
-            state = self._host(origin, effective) if self.key is None else None
-            route = Route(origin, state, effective)
-            for pattern in self._book.specific(origin):
-                own = self._book.for_origin(origin, pattern)
-                where = self._host(origin, own) if self.key is None or own.group is not None else None
-                route.specific.append((pattern, where, own))
-            if state is None or not self._registry.is_overflow(state):  # a stranger today may have a place tomorrow
-                if len(self.routes) >= 4 * self.max_hosts:
-                    self._forget_routes()
-                self.routes[spelling] = route
-                for there in (state, *(where for _, where, _ in route.specific)):
-                    if there is not None:
-                        there.route_keys.append(spelling)
-            return route
 
     def call(self, route: Route, request: Any, override: Any = None) -> Call | None:
         """A new call, as the surroundings want it; None: send it as if nothing were mounted. For mounts."""
         state, policy = route.state, route.policy
         if route.specific or state is None:
-            state, policy = self._choose(route, request)
+            state, policy = self._routing.choose(route, request)
         if policy.is_plain and override is None and scope.current() is None:
             return Call(state, policy, request, self.clock.monotonic(), None)
         return self.begin(state, policy, request, override)
@@ -150,34 +114,6 @@ class Resilience:
         if around is not None and around.inside is self:
             call.nested = True
         return call
-
-    def _choose(self, route: Route, request: Any) -> tuple[HostState, Effective]:
-        """State and policy where the origin alone does not tell."""
-        url = str(request.url)
-        state, policy = route.state, route.policy
-        path = urlsplit(url).path
-        for pattern, where, own in route.specific:
-            if pattern.matches(request.method, path):
-                state, policy = where, own
-                break
-        if self.key is not None and policy.group is None:
-            state = self._named(self.key, request.method, url, route.origin, policy)
-        return self._host(route.origin, policy) if state is None else state, policy
-
-    def _named(
-        self, key: Callable[[str, str], str], method: str, url: str, origin: Origin, policy: Effective
-    ) -> HostState | None:
-        """The state the user's function names; None, and a complaint, if it does not name one."""
-        try:
-            name = key(method, url)
-            if not isinstance(name, str) or not name:
-                raise TypeError("key must give a string")
-        except Exception as error:
-            self.hub.complain(key, error)
-            return None
-        state = self._registry.get_or_create(("key", name), policy, self._forget)
-        state.origin = state.origin or origin
-        return state
 
     # -- without HTTP --------------------------------------------------------------------------------------------------
 
@@ -227,11 +163,7 @@ class Resilience:
 
     def provider(self, name: str) -> tuple[HostState, Effective]:
         """State and policy of a provider name. For `execute`."""
-        if not isinstance(name, str) or not is_provider(name):
-            raise ValueError(f"provider {name!r}: give a name without '://'; hosts are named by mounting a client")
-        effective = self._book.for_provider(name)
-        key = ("provider", name) if effective.group is None else ("group", effective.group)
-        return self._registry.get_or_create(key, effective, self._forget), effective
+        return self._routing.provider(name)
 
     # -- configuration -------------------------------------------------------------------------------------------------
 
@@ -241,24 +173,11 @@ class Resilience:
         Attempts in flight keep theirs; phases take new figures at their next settle; a lowered limit drains. With
         `keep_state=False` the hosts concerned start afresh.
         """
-        with self._registry.lock:
-            self._book = self._book.with_policy(pattern, policy)
-            self._forget_routes()
-            states = self._registry.items()
-        for key, state in states:  # listeners may hear of it: not under the lock
-            origin = _origin(key[1]) if key[0] == "host" else state.origin
-            effective = self._policy_of(key, origin)
-            if effective is not None:
-                state.configure(effective)
-            if not keep_state and self._book.concerns(pattern, key, origin):
-                state.reset()
+        self._routing.configure(pattern, policy, keep_state=keep_state)
 
     def policy_for(self, method: str, url: str) -> Policy:
         """The policy in force for such a request, nothing left out."""
-        parts = Pattern(url.partition("?")[0].partition("#")[0])
-        origin = (parts.scheme, parts.host, parts.port)
-        matching = (p for p in self._book.specific(origin) if p.matches(method.upper(), parts.path))
-        return self._book.for_origin(origin, next(matching, None)).policy
+        return self._routing.policy_for(method, url).policy
 
     def subscribe(
         self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None
@@ -274,7 +193,7 @@ class Resilience:
 
     def snapshot(self, host: str) -> HostSnapshot | None:
         """The state of a host (scheme://host:port, any spelling), group or provider; None if it is not known."""
-        found = self._find(host)
+        found = self._routing.find(host)
         return None if found is None else found[1].snapshot()
 
     def snapshots(self) -> list[HostSnapshot]:
@@ -283,7 +202,7 @@ class Resilience:
 
     def reset(self, host: str) -> bool:
         """Forget what is held against a host: phase, window, streaks, budget, gate; not totals. False: not known."""
-        found = self._find(host)
+        found = self._routing.find(host)
         if found is not None:
             found[1].reset()
         return found is not None
@@ -295,21 +214,15 @@ class Resilience:
 
     def remove(self, host: str) -> bool:
         """Drop a host's state altogether; attempts in flight end in the old one. False: not known."""
-        with self._registry.lock:
-            found = self._find(host)
-            if found is None:
-                return False
-            self._registry.pop(found[0])
-            self._forget_routes()
-            return True
+        return self._routing.remove(host)
 
     def isolate(self, host: str) -> None:
         """Hold a host's circuit open until `restore(host)`."""
-        self._known(host).isolate()
+        self._routing.known(host).isolate()
 
     def restore(self, host: str) -> None:
         """End an isolation: the circuit closes, with an empty window."""
-        self._known(host).restore()
+        self._routing.known(host).restore()
 
     def __len__(self) -> int:
         """Hosts, groups and providers with a state of their own."""
@@ -348,57 +261,9 @@ class Resilience:
             "name": self.name,
             "clock": self.clock if self._own_time else None,
         }
-        return _rebuild, (dict(self._book.policies), options)
+        return _rebuild, (dict(self._routing.book.policies), options)
 
     # -- privately -----------------------------------------------------------------------------------------------------
-
-    def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
-        key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
-        return self._registry.get_or_create(key, effective, self._forget, by_hand=by_hand)
-
-    def _policy_of(self, key: Key, origin: Origin | None) -> Effective | None:
-        kind, name = key
-        if kind == "provider":
-            return self._book.for_provider(name)
-        if kind == "group":
-            return self._book.for_group(name)
-        return None if origin is None else self._book.for_origin(origin)
-
-    def _forget(self, state: HostState) -> None:
-        for spelling in state.route_keys:
-            self.routes.pop(spelling, None)
-        state.route_keys.clear()
-
-    def _forget_routes(self) -> None:
-        self.routes.clear()
-        for state in self._registry.everybody():
-            state.route_keys.clear()
-
-    def _find(self, host: str) -> tuple[Key, HostState] | None:
-        for key in self._keys(host):
-            state = self._registry.get(key)
-            if state is not None:
-                return key, state
-        return None
-
-    def _keys(self, host: str) -> list[Key]:
-        """The names under which a user's word for a host may be known."""
-        if is_provider(host):
-            return [("provider", host), ("group", host), ("key", host)]
-        origin = _origin(host)
-        group = self._book.for_origin(origin).group
-        shared: list[Key] = [] if group is None else [("group", group)]
-        return [*shared, ("host", host_key(*origin)), ("key", host)]
-
-    def _known(self, host: str) -> HostState:
-        """The state of a host, made if need be: one may isolate a host before its first call."""
-        found = self._find(host)
-        if found is not None:
-            return found[1]
-        if is_provider(host):
-            return self.provider(host)[0]
-        origin = _origin(host)
-        return self._host(origin, self._book.for_origin(origin), by_hand=True)
 
     def _shut(self) -> None:
         with self._registry.lock:
@@ -408,11 +273,6 @@ class Resilience:
 
     def _is_idle(self) -> bool:
         return all(state.in_flight == 0 for state in self._registry.everybody())
-
-
-def _origin(url: str) -> Origin:
-    parts = Pattern(url.partition("?")[0].partition("#")[0])
-    return parts.scheme, parts.host, parts.port
 
 
 def _rebuild(policies: dict[str, Policy], options: dict[str, Any]) -> Resilience:

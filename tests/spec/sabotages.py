@@ -98,7 +98,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S1.23", HOST, "since = self.clock.wall() - (now - breaker.phase.entered)", "since = now"),
     ("S1.23", HOST, "after = breaker.retry_after(now)", "after = None"),
     ("S1.24", HOST, "limit = breaker.config.half_open_max_requests", "limit = breaker.config.success_threshold + 1"),
-    ("S1.25", REGISTRY, "            state = self._states.get(key)", "            state = None"),
+    ("S1.25", REGISTRY, "state = self._states[key] = HostState(", "state = HostState("),
     ("S1.25", PATTERN, "if port is None or port == _DEFAULT_PORTS.get(scheme) else", "if port is None else"),
     ("S1.26", BOOK, "policy = self.policies.get(name, Policy()).over(", "policy = Policy().over("),
     ("S1.26", RESILIENCE, "own = self._book.for_origin(origin, pattern)", "own = effective"),

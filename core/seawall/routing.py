@@ -1,0 +1,210 @@
+"""Which state and which policy a request meets: found once per origin, then a dictionary look-up.
+
+It holds the book of policies and the registry of states, and keeps the two agreeing
+when either changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from seawall.book import Origin, PolicyBook
+from seawall.pattern import Pattern, host_key, is_provider, normal_host
+from seawall.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from seawall.host import HostState
+    from seawall.hub import Hub
+    from seawall.policy import Effective, Policy
+    from seawall.registry import Key
+    from seawall.runtime import Clock
+
+
+class Route:
+    """Where the calls to one origin go."""
+
+    __slots__ = ("origin", "policy", "specific", "state")
+
+    def __init__(self, origin: Origin, state: HostState | None, policy: Effective) -> None:
+        self.origin = origin
+        self.state = state
+        """None: `key=` names it, request by request."""
+        self.policy = policy
+        self.specific: list[tuple[Pattern, HostState | None, Effective]] = []
+        """Patterns with a method or path, most specific first."""
+
+
+class Routing:
+    """Safe from any thread."""
+
+    __slots__ = ("_hub", "_key", "_max", "book", "registry", "routes")
+
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        key: Callable[[str, str], str] | None,
+        max_hosts: int,
+        clock: Clock,
+        hub: Hub,
+    ) -> None:
+        self.book = PolicyBook(policies)
+        self.registry = Registry(max_hosts, clock, hub)
+        self.routes: dict[Hashable, Route] = {}
+        """Origin, as a mount spells it → route."""
+        self._key = key
+        self._max = 4 * max_hosts
+        self._hub = hub
+
+    # -- the way of a request ------------------------------------------------------------------------------------------
+
+    def route(self, spelling: Hashable, scheme: str, host: str, port: int | None) -> Route:
+        """The route of an origin not seen before in this spelling."""
+        origin = (scheme, normal_host(host), port)
+        with self.registry.lock:
+            effective = self.book.for_origin(origin)
+            state = self._host(origin, effective) if self._key is None else None
+            route = Route(origin, state, effective)
+            for pattern in self.book.specific(origin):
+                own = self.book.for_origin(origin, pattern)
+                where = self._host(origin, own) if self._key is None or own.group is not None else None
+                route.specific.append((pattern, where, own))
+            if state is None or not self.registry.is_overflow(state):  # a stranger today may have a place tomorrow
+                if len(self.routes) >= self._max:
+                    self._forget_routes()
+                self.routes[spelling] = route
+                for there in (state, *(where for _, where, _ in route.specific)):
+                    if there is not None:
+                        there.route_keys.append(spelling)
+            return route
+
+    def choose(self, route: Route, request: Any) -> tuple[HostState, Effective]:
+        """State and policy where the origin alone does not tell."""
+        url = str(request.url)
+        state, policy = route.state, route.policy
+        path = urlsplit(url).path
+        for pattern, where, own in route.specific:
+            if pattern.matches(request.method, path):
+                state, policy = where, own
+                break
+        if self._key is not None and policy.group is None:
+            state = self._named(self._key, request.method, url, route.origin, policy)
+        return self._host(route.origin, policy) if state is None else state, policy
+
+    def provider(self, name: str) -> tuple[HostState, Effective]:
+        """State and policy of a provider name."""
+        if not isinstance(name, str) or not is_provider(name):
+            raise ValueError(f"provider {name!r}: give a name without '://'; hosts are named by mounting a client")
+        effective = self.book.for_provider(name)
+        key = ("provider", name) if effective.group is None else ("group", effective.group)
+        return self.registry.get_or_create(key, effective, self._forget), effective
+
+    # -- what operators do ---------------------------------------------------------------------------------------------
+
+    def configure(self, pattern: str, policy: Policy, *, keep_state: bool) -> None:
+        """Set one entry of the book, and tell the states it concerns."""
+        with self.registry.lock:
+            self.book = self.book.with_policy(pattern, policy)
+            self._forget_routes()
+            states = self.registry.items()
+        for key, state in states:  # listeners may hear of it: not under the lock
+            origin = origin_of(key[1]) if key[0] == "host" else state.origin
+            effective = self._policy_of(key, origin)
+            if effective is not None:
+                state.configure(effective)
+            if not keep_state and self.book.concerns(pattern, key, origin):
+                state.reset()
+
+    def policy_for(self, method: str, url: str) -> Effective:
+        """What holds for such a request."""
+        parts = Pattern(_plain(url))
+        origin = (parts.scheme, parts.host, parts.port)
+        matching = (p for p in self.book.specific(origin) if p.matches(method.upper(), parts.path))
+        return self.book.for_origin(origin, next(matching, None))
+
+    def find(self, host: str) -> tuple[Key, HostState] | None:
+        """The state a user's word for a host means; None if it is not known."""
+        for key in self._keys(host):
+            state = self.registry.get(key)
+            if state is not None:
+                return key, state
+        return None
+
+    def known(self, host: str) -> HostState:
+        """The state of a host, made if need be: one may isolate a host before its first call."""
+        found = self.find(host)
+        if found is not None:
+            return found[1]
+        if is_provider(host):
+            return self.provider(host)[0]
+        origin = origin_of(host)
+        return self._host(origin, self.book.for_origin(origin), by_hand=True)
+
+    def remove(self, host: str) -> bool:
+        """Drop a host's state; False: not known."""
+        with self.registry.lock:
+            found = self.find(host)
+            if found is None:
+                return False
+            self.registry.pop(found[0])
+            self._forget_routes()
+            return True
+
+    # -- privately -----------------------------------------------------------------------------------------------------
+
+    def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
+        key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
+        return self.registry.get_or_create(key, effective, self._forget, by_hand=by_hand)
+
+    def _named(
+        self, key: Callable[[str, str], str], method: str, url: str, origin: Origin, policy: Effective
+    ) -> HostState | None:
+        """The state the user's function names; None, and a complaint, if it does not name one."""
+        try:
+            name = key(method, url)
+            if not isinstance(name, str) or not name:
+                raise TypeError("key must give a string")
+        except Exception as error:
+            self._hub.complain(key, error)
+            return None
+        state = self.registry.get_or_create(("key", name), policy, self._forget)
+        state.origin = state.origin or origin
+        return state
+
+    def _policy_of(self, key: Key, origin: Origin | None) -> Effective | None:
+        kind, name = key
+        if kind == "provider":
+            return self.book.for_provider(name)
+        if kind == "group":
+            return self.book.for_group(name)
+        return None if origin is None else self.book.for_origin(origin)
+
+    def _keys(self, host: str) -> list[Key]:
+        if is_provider(host):
+            return [("provider", host), ("group", host), ("key", host)]
+        origin = origin_of(host)
+        group = self.book.for_origin(origin).group
+        shared: list[Key] = [] if group is None else [("group", group)]
+        return [*shared, ("host", host_key(*origin)), ("key", host)]
+
+    def _forget(self, state: HostState) -> None:
+        for spelling in state.route_keys:
+            self.routes.pop(spelling, None)
+        state.route_keys.clear()
+
+    def _forget_routes(self) -> None:
+        self.routes.clear()
+        for state in self.registry.everybody():
+            state.route_keys.clear()
+
+
+def origin_of(url: str) -> Origin:
+    """Scheme, normalised host and port of a URL."""
+    parts = Pattern(_plain(url))
+    return parts.scheme, parts.host, parts.port
+
+
+def _plain(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]
