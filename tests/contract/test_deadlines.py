@@ -18,7 +18,7 @@ from tests.contract import steps
 from tests.contract.clients import Client, Kit
 from tests.contract.peer import BlackHole, Peer
 from tests.contract.settings import only, quick, retrying
-from tests.contract.steps import answer
+from tests.contract.steps import Exchange, Step, answer, head_of
 
 MARGIN = 1.2
 """Seconds a busy machine may be late; what the deadline cuts short lasts far longer."""
@@ -231,3 +231,41 @@ async def test__deadline__lowers_the_limits_handed_down(kit: Kit) -> None:
     connect, read = limits(kit, fake.asked[0].extras)
     assert 0.5 < connect <= 1
     assert 0.5 < read <= 1
+
+
+def dripping_chunks(status: int, count: int, gap: float) -> Step:
+    """A chunked answer, a chunk of one byte per `gap`."""
+
+    def play(exchange: Exchange) -> None:
+        exchange.send(head_of(status, [("Transfer-Encoding", "chunked")]))
+        for _ in range(count):
+            if exchange.stopped.wait(gap) or not exchange.keep:
+                return
+            exchange.send(b"1\r\n.\r\n")
+        exchange.send(b"0\r\n\r\n")
+
+    return Step(play)
+
+
+async def test__total__covers_a_chunked_body_that_drips(kit: Kit, peer: Peer) -> None:
+    peer.script(dripping_chunks(200, 80, 0.05))
+    async with kit.mounted(only(timeouts=Timeouts(total=0.3))) as client:
+        error = await ends_in(0.3, client, peer / "x")
+    assert error.scope == "total"
+
+
+async def test__body_that_came_in_time__is_a_slow_consumers_to_read(kit: Kit, peer: Peer) -> None:
+    for step in (answer(200, b"hello"), answer(200, b"hello", chunks=1)):
+        peer.script(answer(200), step)
+        resilience = only()
+        async with kit.mounted(resilience) as client:
+            await client.get(peer / "x")  # whatever is made at first use is made
+            with seawall.deadline(0.4):
+                async with await client.stream("GET", peer / "x") as stream:
+                    got = b""
+                    async for chunk in stream.chunks(100):
+                        got += chunk
+                        await kit.sleep(0.45)
+        assert got == b"hello"
+        (host,) = resilience.snapshots()
+        assert (host.successes, host.failures, host.in_flight) == (2, 0, 0)

@@ -321,3 +321,49 @@ async def test__policies_by_pattern__method_and_path_have_their_own_retries(kit:
             peer.forget()
             await client.request(method, peer / path)
             assert peer.count == attempts, (method, path)
+
+
+async def test__post_reset__while_another_hosts_refusal_is_handled__goes_out_once(
+    kit: Kit, peer: Peer, stack: ExitStack
+) -> None:
+    refusing = stack.enter_context(Peer(refusing=True))
+    peer.script(steps.reset(), answer(200))
+    async with kit.mounted(quick(max_retries=1)) as client:
+        try:
+            await client.get(refusing / "x")
+        except kit.errors.refused:
+            with pytest.raises(kit.errors.reset) as caught:
+                await client.request("POST", peer / "x", content=b"pay")
+    assert peer.bodies == [b"pay"]
+    report = seawall.report(caught.value)
+    assert report is not None
+    assert [(a.host, a.kind) for a in report.attempts] == [(peer.url, seawall.ErrorKind.CONNECTION_RESET)]
+
+
+async def test__on_exhausted_raise__status_the_host_is_well_with_but_that_was_repeated__raises(
+    kit: Kit, peer: Peer
+) -> None:
+    for status, changes in ((404, {"retry_on": {404}}), (425, {})):
+        peer.forget()
+        peer.script(answer(status))
+        async with kit.mounted(quick(on_exhausted="raise", **changes)) as client:
+            with pytest.raises(seawall.MaxRetriesExceeded) as caught:
+                await client.get(peer / "x")
+        assert (caught.value.attempts, peer.count) == (3, 3), status
+
+
+async def test__on_exhausted_raise__status_that_is_not_repeated__is_returned(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(404, b"not here"))
+    async with kit.mounted(quick(on_exhausted="raise")) as client:
+        got = await client.get(peer / "x")
+    assert (got.status, got.body, peer.count) == (404, b"not here", 1)
+
+
+async def test__on_exhausted_raise__error_that_is_no_librarys__passes_as_it_is(kit: Kit) -> None:
+    for foreign in (AssertionError("not mocked"), KeyError("k")):
+        fake = kit.fake(lambda _, error=foreign: error)  # type: ignore[misc]
+        async with kit.mounted(quick(on_exhausted="raise"), fake=fake) as client:
+            with pytest.raises(type(foreign)) as caught:
+                await client.get("http://a.test/x")
+        assert caught.value is foreign
+        assert len(fake.asked) == 1

@@ -188,3 +188,17 @@ async def test__close__wakes_who_waits(kit: Kit, peer: Peer) -> None:
         got, _ = await kit.together(lambda: client.get(peer / "x"), close)
     assert isinstance(got, seawall.BulkheadClosed) or got.status == 503
     assert peer.count == 1
+
+
+async def test__credentials_in_the_url__are_in_no_key_and_make_no_state_of_their_own(kit: Kit) -> None:
+    fake = kit.fake()
+    resilience = only()
+    async with kit.mounted(resilience, fake=fake) as client:
+        for number in range(5):
+            await client.get(f"http://user{number}:secret{number}@a.test/x")
+        await client.get("http://a.test/x")
+    assert len(fake.asked) == 6
+    (host,) = resilience.snapshots()
+    assert (host.host, host.total_successes) == ("http://a.test", 6)
+    assert len(resilience.routes) == 1
+    assert "secret" not in repr(list(resilience.routes))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seawall import Ending, ErrorKind, Resilience, Verdict, events
+from seawall import Breaker, Ending, ErrorKind, Policy, Resilience, Verdict, events
 from seawall.events import (
     AttemptEnded,
     BreakerChanged,
@@ -357,3 +357,39 @@ def test__predicate_raises__said_once_and_the_rules_hold(field: str, caplog: pyt
     assert word(stage.get()) == 200
     assert len(caplog.records) == 1
     assert "CANARY" not in caplog.text
+
+
+# -- where they are told ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "keep_state"),
+    [(Policy(breaker=None), True), (Policy(breaker=Breaker()), False)],
+    ids=["breaker switched off", "state thrown away"],
+)
+def test__configure__that_changes_a_circuit__is_told_outside_the_registrys_lock(
+    policy: Policy, keep_state: bool
+) -> None:
+    resilience = Resilience()
+    resilience.isolate(HOST)
+    heard_by: list[tuple[type[Event], bool]] = []
+
+    def listener(event: Event) -> None:
+        other = threading.Thread(
+            target=resilience.route, args=("new", "https", "new.test", None), daemon=True
+        )  # the first call to a host needs that lock
+        other.start()
+        other.join(2)
+        heard_by.append((type(event), not other.is_alive()))
+
+    resilience.subscribe(listener)
+    resilience.configure(HOST, policy, keep_state=keep_state)
+    assert heard_by == [(BreakerChanged, True)]
+
+
+@pytest.mark.parametrize("kinds", [["BreakerChanged"], [CallEnded, "CallEnded"], [None], [str], "CallEnded"], ids=repr)
+def test__subscribe__kinds_that_are_no_events__raise_at_once(kinds: Any) -> None:
+    resilience = Resilience()
+    with pytest.raises(TypeError, match="kinds"):
+        resilience.subscribe(print, kinds=kinds)
+    assert not resilience.hub.listening

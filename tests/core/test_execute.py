@@ -154,6 +154,14 @@ def test__failed_to_the_end__says_why_and_keeps_the_last(
 
 
 @both
+def test__last_error__tells_the_story_by_itself(way: Way) -> None:
+    last = ValueError("no")
+    with pytest.raises(NonRetryable) as caught:
+        way(gateway(), "primary", Operation(last))
+    assert seawall.report(last) is caught.value.report
+
+
+@both
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test__interrupted__passes_untouched_and_blames_nobody(way: Way, error: type[BaseException]) -> None:
     resilience = gateway(only(retry=at_once()))
@@ -321,6 +329,7 @@ def test__late_by_the_total__is_refused_as_such(way: Way) -> None:
     with pytest.raises(DeadlineExceeded) as caught:
         way(resilience, "primary", lambda: clock.advance(6))
     assert (caught.value.scope, caught.value.duration) == ("total", 5)
+    assert isinstance(caught.value.__cause__, TimeoutError)
 
 
 @both
@@ -444,3 +453,35 @@ def test__sync_operation__is_refused_in_aexecute_before_it_is_retried() -> None:
     with pytest.raises((TypeError, seawall.ResilienceError)):
         asyncio.run(resilience.aexecute("primary", operation))
     assert operation.times <= 1
+
+
+# -- inside an except block of another call --------------------------------------------------------
+
+
+@both
+def test__run_while_another_calls_failure_is_handled__is_judged_by_its_own_error(way: Way) -> None:
+    resilience = gateway(only())
+    with pytest.raises(NonRetryable):
+        way(resilience, "first", Operation(StatusError(400)))
+    try:
+        way(resilience, "first", Operation(StatusError(400)))
+    except NonRetryable:
+        with pytest.raises(NonRetryable) as caught:
+            way(resilience, "second", Operation(ValueError("its own")))
+    assert caught.value.report is not None
+    assert [attempt.status for attempt in caught.value.report.attempts] == [None]
+    host = snapshot(resilience, "second")
+    assert (host.successes, host.failures) == (0, 1)
+
+
+def test__error_of_nobody__met_while_a_refusal_is_handled__has_no_report() -> None:
+    resilience = gateway(only(breaker=brittle()))
+    resilience.isolate("primary")
+    try:
+        resilience.execute("primary", Operation("never"))
+    except CircuitOpen:
+        with pytest.raises(ValueError) as caught:
+            int("no call at all")
+    assert isinstance(caught.value.__context__, CircuitOpen)
+    assert seawall.report(caught.value.__context__) is not None
+    assert seawall.report(caught.value) is None

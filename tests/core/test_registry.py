@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -276,3 +277,35 @@ def test__strangers__attempts_in_flight_at_removal_end_in_the_old_state() -> Non
     stage.script(answer(200))
     assert word(stage.get()) == 200
     assert (stage.host.total_failures, stage.host.in_flight) == (0, 0)
+
+
+# -- spellings -------------------------------------------------------------------------------------
+
+
+def test__20_000_spellings_of_one_host__keep_bounded_memory() -> None:
+    resilience = Resilience(only(), max_hosts=50, clock=VirtualClock())
+    for number in range(20_000):
+        resilience.route(f"spelling {number}", "https", "one.test", None)
+    assert len(resilience) == 1
+    found = resilience.route("the last", "https", "one.test", None).state
+    assert found is not None
+    assert 0 < len(resilience.routes) <= 4 * 50
+    assert set(found.route_keys) == set(resilience.routes)
+    assert len(found.route_keys) == len(resilience.routes)
+
+
+def test__one_host_spelled_in_many_ways__costs_bounded_memory() -> None:
+    resilience = Resilience(only(), clock=VirtualClock(), max_hosts=16)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(10_000):
+            letters = "".join(c.upper() if number >> place & 1 else c for place, c in enumerate("abcdefghijklmn"))
+            origin = ("https", f"{letters}.test", None)
+            resilience.route(origin, *origin)
+            assert len(resilience.routes) <= 4 * 16
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(resilience) == 1
+    assert after - before < 300_000

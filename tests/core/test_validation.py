@@ -257,3 +257,10 @@ def test__timeouts_from_request__needs_more_than_the_five_seconds_it_gives_away(
         Timeouts.from_request(request_timeout)
     assert repr(request_timeout) in str(caught.value)
     assert "give" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [100, 200, 202, 304, 399])
+def test__retry_on__status_of_an_answer_that_is_no_error__is_refused(status: int) -> None:
+    with pytest.raises(ValueError, match=f"retry_on.*{status}.*400 to 599"):
+        Retry(retry_on={503, status})
+    assert Retry(retry_on={400, 599}).retry_on == {400, 599}

@@ -48,7 +48,7 @@ FIELDS = [(part, field) for part, names in SPECIFIED.items() for field in names]
 
 
 @cache
-def tests_in(path: Path) -> set[str]:
+def functions_of(path: Path) -> set[str]:
     """The test functions of a file, read without running it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
@@ -78,7 +78,7 @@ def test__row__names_tests_that_exist(row: str) -> None:
     for test in ROWS[row]:
         path, _, name = test.partition("::")
         assert (ROOT / path).is_file(), path
-        assert name in tests_in(ROOT / path), test
+        assert name in functions_of(ROOT / path), test
 
 
 @pytest.mark.parametrize(("part", "field"), FIELDS, ids=[f"{part.__name__}.{field}" for part, field in FIELDS])

@@ -24,6 +24,7 @@ REGISTRY = "core/seawall/registry.py"
 REQUESTS_BODY = "requests_resilience/_stream.py"
 RESILIENCE = "core/seawall/resilience.py"
 RETRY = "core/seawall/policies/retry.py"
+ROUTING = "core/seawall/routing.py"
 SNAPSHOT = "core/seawall/snapshot.py"
 TIMEOUTS = "core/seawall/policies/timeouts.py"
 WINDOW = "core/seawall/stats/window.py"
@@ -101,16 +102,16 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S1.25", REGISTRY, "state = self._states[key] = HostState(", "state = HostState("),
     ("S1.25", PATTERN, "if port is None or port == _DEFAULT_PORTS.get(scheme) else", "if port is None else"),
     ("S1.26", BOOK, "policy = self.policies.get(name, Policy()).over(", "policy = Policy().over("),
-    ("S1.26", RESILIENCE, "own = self._book.for_origin(origin, pattern)", "own = effective"),
-    ("S1.27", RESILIENCE, "state.configure(effective)", "effective"),
+    ("S1.26", ROUTING, "own = self.book.for_origin(origin, pattern)", "own = effective"),
+    ("S1.27", ROUTING, "state.configure(effective)", "effective"),
     ("S1.28", RESILIENCE, "for state in self._registry.everybody()]",
      "for state in self._registry.everybody() if state.in_flight]"),
-    ("S1.29", RESILIENCE, '("host", host_key(*origin)), ("key", host)', '("host", host), ("key", host)'),
+    ("S1.29", ROUTING, '("host", host_key(*origin)), ("key", host)', '("host", host), ("key", host)'),
     ("S1.30", RESILIENCE, "found[1].reset()", "self.reset_all()"),
     ("S1.30", RESILIENCE, "found[1].reset()", "found[1].in_flight"),
     ("S1.31", RESILIENCE, 'every host."""\n        for state in self._registry.everybody()',
      'every host."""\n        for state in ()'),
-    ("S1.32", RESILIENCE, "self._registry.pop(found[0])", "self._registry.get(found[0])"),
+    ("S1.32", ROUTING, "self.registry.pop(found[0])", "self.registry.get(found[0])"),
     ("S1.33", RESILIENCE, "return len(self._registry)", "return len(self.routes)"),
     # 2 Retry policy
     ("S2.01", CLASSIFICATION, "K.CONNECTION_REFUSED: (V.FAILURE, A.ANY", "K.CONNECTION_REFUSED: (V.FAILURE, A.NO"),
@@ -218,10 +219,9 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S4.12", ERRORS, "Reason.BULKHEAD_TIMEOUT: (BulkheadFull", "Reason.BULKHEAD_TIMEOUT: (RateLimited"),
     ("S4.12", ERRORS, 'facts["max_wait"] = rejection.limit', 'facts["max_wait"] = 0.0'),
     ("S4.13", ERRORS, "Reason.CLOSED: (BulkheadClosed", "Reason.CLOSED: (BulkheadFull"),
-    ("S4.14", RESILIENCE, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
+    ("S4.14", ROUTING, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
      '("host", host_key(*origin))'),
-    ("S4.14", RESILIENCE, '("provider", name) if effective.group is None',
-     '("provider", "") if effective.group is None'),
+    ("S4.14", ROUTING, '("provider", name) if effective.group is None', '("provider", "") if effective.group is None'),
     # 6 Coordinator
     ("S6.01", FLOW, "call.deadline is None or now < call.deadline else", "call else"),
     ("S6.02", HOST, "float | None = self._veto(call, now)", "float | None = self._veto(call, now) if ticket else None"),
@@ -239,7 +239,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.08", BOOK, "policy = self.policies.get(name, Policy()).over(", "policy = Policy().over("),
     ("S6.09", RESILIENCE, 'every host."""\n        for state in self._registry.everybody()',
      'every host."""\n        for state in ()'),
-    ("S6.10", RESILIENCE, 'return [("provider", host), ("group", host)', 'return [("group", host)'),
+    ("S6.10", ROUTING, 'return [("provider", host), ("group", host)', 'return [("group", host)'),
     ("S6.10", RESILIENCE, "found[1].reset()", "self.reset_all()"),
     ("S6.11", EXECUTION, "if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):",
      "if found is ErrorKind.FOREIGN:"),
@@ -339,12 +339,12 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W14", CLASSIFICATION, "K.CIRCUIT_OPEN: (V.IGNORED", "K.CIRCUIT_OPEN: (V.FAILURE"),
     ("W14", HOST, "verdict is not None:\n            self.window.count(Column.REJECTED",
      "verdict is not None:\n            self.window.count(Column.FAILURE"),
-    ("W15a", RESILIENCE, "if not keep_state and", "if"),
+    ("W15a", ROUTING, "if not keep_state and", "if"),
     ("W15a", RESILIENCE, "keep_state: bool = True", "keep_state: bool = False"),
-    ("W15b", RESILIENCE, "if not keep_state and", "if keep_state and"),
+    ("W15b", ROUTING, "if not keep_state and", "if keep_state and"),
     ("W19a", HOST, "self.budget = open_budget(effective.budget, now)\n        self.bulkhead",
      'self.budget = vars(clock).setdefault("budget", open_budget(effective.budget, now))\n        self.bulkhead'),
-    ("W19b", RESILIENCE, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
+    ("W19b", ROUTING, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
      '("host", host_key(*origin))'),
     ("W20a", BREAKER, "(self.count_5xx_as_failures or not status_5xx)", "True"),
     ("W20a", BREAKER, "(self.count_timeouts_as_failures or not timeout)", "True"),
