@@ -92,7 +92,8 @@ def _was_refused(error: Exception) -> bool:
     """An HTTP/2 stream the server says it never processed (REFUSED_STREAM, or a GOAWAY before it)."""
     arguments = error.__cause__.args if error.__cause__ is not None else ()
     event = arguments[0] if arguments else None
-    return getattr(event, "error_code", None) == _REFUSED_STREAM or getattr(event, "last_stream_id", None) == 0
+    last = getattr(event, "last_stream_id", None)
+    return last == 0 if last is not None else getattr(event, "error_code", None) == _REFUSED_STREAM
 
 
 def library_of(thing: object) -> Library:

@@ -54,6 +54,6 @@ def _parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
 
 
 def _bare(transport: Any) -> Any:
-    if isinstance(transport, ResilientTransport | AsyncResilientTransport) and transport.inner is not None:
-        return transport.inner
+    while isinstance(transport, ResilientTransport | AsyncResilientTransport) and transport.inner is not None:
+        transport = transport.inner
     return transport

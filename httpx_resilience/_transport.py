@@ -53,10 +53,12 @@ _NO_TIMEOUT: Final[dict[str, Any]] = {}
 class LiveTimeouts(dict[str, Any]):
     """`extensions["timeout"]` whose values shrink with the time left: the library asks once per phase."""
 
-    __slots__ = ("call", "headers", "started")
+    __slots__ = ("call", "client", "headers", "started")
 
     def __init__(self, given: Mapping[str, Any], call: Call, started: float) -> None:
         super().__init__(given)
+        self.client = given
+        """What the client itself had set."""
         self.call = call
         self.started = started
         self.headers = False
@@ -77,6 +79,12 @@ class LiveTimeouts(dict[str, Any]):
         return left if own is None or (left is not None and left < own) else own
 
 
+def _as_given(extensions: Any) -> Any:
+    """The extensions as the user wrote them, should another send of the same request be under way."""
+    timeout = extensions.get("timeout")
+    return {**extensions, "timeout": timeout.client} if type(timeout) is LiveTimeouts else extensions
+
+
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
@@ -90,6 +98,8 @@ class _Port(ABC):
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
         given = call.request.extensions.get("timeout") or _NO_TIMEOUT
+        if type(given) is LiveTimeouts:  # one request object sent several times at once
+            given = given.client
         limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if limits.passive and call.deadline is None:
             return None
@@ -135,7 +145,10 @@ class _Port(ABC):
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:
-            await self.shut(admission.inner)
+            if admission.ahead is not None and admission.ahead.rest is not None:
+                await self.end(admission.ahead.rest)
+            if admission.inner is not None:
+                await self.shut(admission.inner)
         except Exception:
             pass  # it is being thrown away; what the attempt was worth is known
 
@@ -155,6 +168,10 @@ class _Port(ABC):
         """The next piece; None at the end."""
 
     @abstractmethod
+    async def end(self, iterator: Any) -> None:
+        """Close what is left of an iteration, if it is a generator."""
+
+    @abstractmethod
     async def shut(self, stream: Any) -> None: ...
 
 
@@ -169,7 +186,7 @@ class _SyncPort(_Port, Threads):
                 return self.taken(call, admission, self.inner.handle_request(request))
             except StopIteration as error:  # a mock ran out of answers
                 raise Stopped from error
-        given = request.extensions
+        given = _as_given(request.extensions)
         request.extensions = {**given, "timeout": live}
         try:
             response = self.inner.handle_request(request)
@@ -184,6 +201,10 @@ class _SyncPort(_Port, Threads):
     async def pull(self, iterator: Any) -> bytes | None:
         return next(iterator, None)
 
+    async def end(self, iterator: Any) -> None:
+        if hasattr(iterator, "close"):
+            iterator.close()
+
     async def shut(self, stream: Any) -> None:
         stream.close()
 
@@ -196,7 +217,7 @@ class _AsyncPort(_Port, Loops):
         live = self.prepare(call, admission)
         if live is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given = request.extensions
+        given = _as_given(request.extensions)
         request.extensions = {**given, "timeout": live}
         try:
             response = await self.inner.handle_async_request(request)
@@ -210,6 +231,10 @@ class _AsyncPort(_Port, Loops):
 
     async def pull(self, iterator: Any) -> bytes | None:
         return await anext(iterator, None)
+
+    async def end(self, iterator: Any) -> None:
+        if hasattr(iterator, "aclose"):
+            await iterator.aclose()
 
     async def shut(self, stream: Any) -> None:
         await stream.aclose()
@@ -233,12 +258,14 @@ class _Mounted:
                 f"{type(self).__name__}: a {type(transport).__name__} stands where the transport belongs: write "
                 f"{type(self).__name__}(resilience=…), or mount(client, …)"
             )
-        if transport is not None and not hasattr(transport, method):
+        while isinstance(transport, _Mounted):  # never nested; one without a transport of its own yet counts as none
+            transport = transport.inner
+        if isinstance(transport, type) or (transport is not None and not hasattr(transport, method)):
             raise TypeError(
-                f"{type(self).__name__}: {type(transport).__name__} has no {method}(): give "
+                f"{type(self).__name__}: {transport!r} has no {method}(): give "
                 f"{'an async' if 'async' in method else 'a sync'} transport"
             )
-        self.inner = transport
+        self.inner: Any = transport
         """The transport underneath; None until the first request tells which library's own is wanted."""
         self.resilience = resolve(resilience)
         self._routes = self.resilience.routes

@@ -18,6 +18,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run
 from seawall.idempotency import add_key
+from seawall.judging import clock_of_body
 from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
 from seawall.outcome import Rejection
 from seawall.policies.retry import Repeatable
@@ -110,7 +111,8 @@ class _Port(Threads):
                         break
                     head += piece
             except Exception as broken:
-                error = broken
+                rejection = clock_of_body(admission.call, outcome(broken))
+                error = broken if rejection is None else dress(admission.call, rejection, LEAVES)
             except BaseException:
                 response.close()
                 raise
@@ -135,7 +137,7 @@ class _Port(Threads):
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
         body = request.body
-        replayable = body is None or isinstance(body, bytes | str) or isinstance(request._body_position, int)
+        replayable = body is None or isinstance(body, bytes | str) or _can_rewind(request)
         has_key = retry is not None and retry.idempotency_header in request.headers
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
 
@@ -147,6 +149,9 @@ class _Hooks(dict[str, Any]):
         super().__init__(hooks)
         self.carrier = carrier
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
 
 class ResilientAdapter(BaseAdapter):
     """An adapter that keeps calls working, around `adapter` (left out: a plain HTTPAdapter).
@@ -156,13 +161,17 @@ class ResilientAdapter(BaseAdapter):
     """
 
     def __init__(self, adapter: BaseAdapter | None = None, resilience: Given = None) -> None:
-        if adapter is not None and not hasattr(adapter, "send"):
+        while isinstance(adapter, ResilientAdapter):  # never nested
+            adapter = adapter.inner
+        if adapter is not None and (
+            isinstance(adapter, type) or not hasattr(adapter, "send") or hasattr(adapter, "mount")
+        ):
             raise TypeError(
-                f"ResilientAdapter: {type(adapter).__name__} stands where the adapter belongs: write "
+                f"ResilientAdapter: {adapter!r} stands where the adapter belongs: write "
                 "ResilientAdapter(resilience=…), or mount(session, …)"
             )
         super().__init__()
-        self.inner = HTTPAdapter() if adapter is None else adapter
+        self.inner: BaseAdapter = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
         self._port = _Port(self.inner)
@@ -238,6 +247,14 @@ class ResilientAdapter(BaseAdapter):
 
     def __repr__(self) -> str:
         return f"<ResilientAdapter around {self.inner!r}>"
+
+
+def _can_rewind(request: Any) -> bool:
+    """A file that stood somewhere and can go back there; urllib3's own responses only tell where they stand."""
+    try:
+        return isinstance(request._body_position, int) and bool(request.body.seekable())
+    except Exception:
+        return False
 
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:

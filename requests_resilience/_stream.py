@@ -155,14 +155,14 @@ def _in_time(kind: Any) -> Callable[..., Any]:
         call = self.__dict__[_BODY].call
         if one is None or cache_content:
             return plain(self, amt, decode_content, cache_content)
-        if amt is not None:
-            piece = one(self, amt, decode_content)
-            check_time(call)
-            return piece
         pieces: list[bytes] = []
-        while piece := one(self, _PIECE, decode_content):
-            pieces.append(piece)
+        while amt is None or amt > 0:
+            piece: bytes = one(self, _PIECE if amt is None else amt, decode_content)
+            if not piece:
+                break
             check_time(call)
+            pieces.append(piece)
+            amt = None if amt is None else amt - len(piece)
         return b"".join(pieces)
 
     return read
@@ -174,7 +174,8 @@ class _Again(io.RawIOBase):
     def __init__(self, head: bytes, rest: Any, error: Exception | None) -> None:
         self._head = io.BytesIO(head)
         self._rest = rest
-        self._error = error
+        self.error = error
+        """Raised by the response that is read from this: urllib3 would dress what comes from below it."""
 
     def readable(self) -> bool:
         return True
@@ -184,11 +185,9 @@ class _Again(io.RawIOBase):
         if self.closed or wanted == 0:
             return b""
         piece = self._head.read(wanted)
-        if piece and (len(piece) == wanted or self._error is not None):
+        if piece and (len(piece) == wanted or self.error is not None):
             return piece
-        if self._error is not None:
-            raise self._error
-        if self._rest is not None:
+        if self.error is None and self._rest is not None:
             piece += self._rest.read(None if wanted < 0 else wanted - len(piece), decode_content=False) or b""
         if wanted < 0 or len(piece) < wanted:  # as http.client does: urllib3 reads until the source is closed
             self.close()
@@ -203,9 +202,20 @@ class _Again(io.RawIOBase):
         super().close()
 
 
+class _Served(HTTPResponse):
+    """A response from memory, that breaks where the first reading broke."""
+
+    def read(self, *args: Any, **kwargs: Any) -> Any:
+        piece = super().read(*args, **kwargs)
+        error: Exception | None = getattr(self._fp, "error", None)
+        if error is not None and (not piece or not (args or kwargs.get("amt"))):
+            raise error
+        return piece
+
+
 def served_again(raw: Any, head: bytes, *, complete: bool, error: Exception | None) -> HTTPResponse:
     """A response like `raw` that gives `head` first."""
-    return HTTPResponse(
+    return _Served(
         body=_Again(head, None if complete else raw, error),
         headers=raw.headers,
         status=raw.status,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seawall._check import UNSET
-from seawall.pattern import Pattern, is_provider
+from seawall.pattern import Pattern, check_provider, is_provider
 from seawall.policy import STATE_PARTS, Effective, Policy
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def _checked(text: object, policy: object) -> Pattern | None:
     if not isinstance(policy, Policy):
         raise TypeError(f"pattern {text!r}: policy {policy!r}: give a Policy(…)")
     if is_provider(text):
+        check_provider(text)
         return None
     pattern = Pattern(text)
     if not pattern.host_only and not policy.group:

@@ -193,7 +193,12 @@ def _portable(value: object) -> object:
     import pickle
 
     try:
-        pickle.loads(pickle.dumps(value))
+        copy = pickle.loads(pickle.dumps(value))
+        for name in _LEFT_BEHIND:  # they hold credentials, and the library's text the query
+            if getattr(copy, f"_{name}", None) is not None:
+                setattr(copy, f"_{name}", None)
+            elif getattr(copy, name, None) is not None:
+                setattr(copy, name, None)
     except Exception:
         return RuntimeError(type(value).__qualname__)
-    return value
+    return copy

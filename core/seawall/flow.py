@@ -95,25 +95,33 @@ async def run(call: Call, runtime: Runtime) -> Any:
             _abandon(call, admission)
             raise
         else:
-            status = response.status_code
-            if status < 400 and call.policy.classify is None:
-                call.answer = (number, admission.started, admission.headers_at, status)
-                call.ending = Ending.ANSWERED
-                if type(admission.phase) is HalfOpen:
-                    state.headers(admission, clock.monotonic())
-                if admission.is_over:
-                    admission.finish()
-                if state.hub.listening:
-                    telling.call_ended(call)
-                return response
-            outcome, failure = judge_response(call, admission, response), None
+            try:
+                status = response.status_code
+                if status < 400 and call.policy.classify is None:
+                    call.answer = (number, admission.started, admission.headers_at, status)
+                    call.ending = Ending.ANSWERED
+                    if type(admission.phase) is HalfOpen:
+                        state.headers(admission, clock.monotonic())
+                    if admission.is_over:
+                        admission.finish()
+                    if state.hub.listening:
+                        telling.call_ended(call)
+                    return response
+                outcome, failure = judge_response(call, admission, response), None
+            except BaseException:  # a hook was interrupted: nobody will get the answer
+                await _drop(call, admission, response, runtime)
+                raise
         try:
             if outcome.status == 429 and "json" in text(response, "content-type").lower():
                 body = await runtime.peek(response, admission)
                 if body is not None and is_quota(body):
                     outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO
             now = clock.monotonic()
-            delay = next_step(call, admission, outcome, runtime, now)
+            try:
+                delay = next_step(call, admission, outcome, runtime, now)
+            except BaseException:
+                await _drop(call, admission, response, runtime)
+                raise
             if isinstance(delay, Ending):
                 return await _stop(call, admission, _Last(outcome, response, failure), delay, runtime)
             if response is not None and await runtime.peek(response, admission) is None:
@@ -267,6 +275,13 @@ def _settle(call: Call, admission: Admission, outcome: Outcome, now: float) -> N
     )
     call.state.settle(admission, outcome.verdict, now)
     call.waited = 0.0
+
+
+async def _drop(call: Call, admission: Admission, response: Any, runtime: Runtime) -> None:
+    """Give back everything, the answer's connection too."""
+    _abandon(call, admission)
+    if response is not None:
+        await runtime.discard(response, admission)
 
 
 def _abandon(call: Call, admission: Admission) -> None:

@@ -50,6 +50,7 @@ class HostState:
 
     __slots__ = (
         "_done",
+        "_gone",
         "_is_calm",
         "_is_closed",
         "_late",
@@ -101,6 +102,8 @@ class HostState:
         """Good ends not counted yet: phase, start, headers, end."""
         self._late: list[tuple[Admission, object, Verdict, float]] = []
         """Ends that came while their own thread held the lock: counted by the next visit."""
+        self._gone: list[Ticket] = []
+        """Waiters that left meanwhile."""
         self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
@@ -145,6 +148,9 @@ class HostState:
 
     def leave(self, ticket: Ticket, now: float, *, refused: bool) -> None:
         """A waiter gives up: `refused` since its time is over, or because it was cancelled."""
+        if self._lock._is_owned():  # as in `settle`
+            self._gone.append(ticket)
+            return
         with self._lock:
             self.bulkhead.leave(ticket, now)
             self.bulkhead.refused += 1
@@ -251,6 +257,7 @@ class HostState:
     def isolate(self) -> None:
         """Hold the circuit open by hand."""
         self._by_hand(self.breaker.isolate)
+        self._rouse()
 
     def restore(self) -> None:
         """End an isolation."""
@@ -266,18 +273,16 @@ class HostState:
             self.quantiles = None
 
         self._by_hand(renew)
+        self._rouse()
 
     def shut(self) -> None:
         """Refuse everybody from now on, and send the waiters away."""
-        sleepers: list[Ticket] = []
 
         def shut(_now: float) -> None:
             self._is_closed = True
-            sleepers.extend(self._sleepers)
 
         self._by_hand(shut)
-        for ticket in sleepers:
-            ticket.wake()
+        self._rouse()
 
     def configure(self, effective: Effective) -> None:
         """New figures, same state: attempts in flight keep their phase; a lowered limit drains, it cancels nothing."""
@@ -465,6 +470,8 @@ class HostState:
         """Before anything is decided: count what ended, drop the dead, forget the old, count attempts that hang."""
         if self._done:
             self._fold()
+        while self._gone:
+            self.bulkhead.leave(self._gone.pop(), now)
         while self._late:
             admission, permit, verdict, ended = self._late.pop(0)
             self._count(admission, permit, verdict, ended)
@@ -516,6 +523,13 @@ class HostState:
             self._review(now)
             woken = self._free(now)
         self._after(woken)
+
+    def _rouse(self) -> None:
+        """Let those who sleep out a delay look again."""
+        with self._lock:
+            sleepers = list(self._sleepers)
+        for ticket in sleepers:
+            ticket.wake()
 
     def _after(self, woken: list[Ticket]) -> None:
         for ticket in woken:

@@ -10,6 +10,7 @@ from seawall.policies.retry import SAFE_METHODS
 if TYPE_CHECKING:
     from seawall._story import Call
 
+_OURS: Final = "_seawall_idempotency_key"
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
@@ -17,7 +18,10 @@ def add_key(call: Call) -> None:
     """Give the request a key of its own, unless it needs none or has one. It stays the same on every attempt."""
     retry = call.policy.retry
     request: Any = call.request
-    if retry is None or request.method.upper() in SAFE_METHODS or retry.idempotency_header in request.headers:
+    if retry is None or request.method.upper() in SAFE_METHODS:
+        return
+    present = request.headers.get(retry.idempotency_header)
+    if present is not None and present != getattr(request, _OURS, None):
         return
     source = retry.idempotency_key
     if callable(source):
@@ -33,3 +37,4 @@ def add_key(call: Call) -> None:
 
         key = uuid4().hex
     request.headers[retry.idempotency_header] = key
+    setattr(request, _OURS, key)  # the same request object sent again is another call, with another key

@@ -55,18 +55,24 @@ def check_time(call: Call) -> None:
 
 def body_failed(call: Call, admission: Admission, error: Exception, outcome: Outcome) -> Rejection | None:
     """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
-    now = call.state.clock.monotonic()
     if isinstance(error, Late):
         outcome = of_error(error, ErrorKind.TIMEOUT)
+    rejection = clock_of_body(call, outcome)
+    attach(error, call)
+    call.ending = Ending.BODY_BROKE
+    admission.broke(outcome)
+    return rejection
+
+
+def clock_of_body(call: Call, outcome: Outcome) -> Rejection | None:
+    """Was it a clock of ours that ended the reading of a body?"""
+    now = call.state.clock.monotonic()
     if outcome.kind is ErrorKind.TIMEOUT:
         if call.deadline is not None and now >= call.deadline - _EARLY:
             # The headers were in time: it is the caller's limit, not the host's fault.
             outcome.scope, outcome.verdict = "total", Verdict.IGNORED
         elif call.limits.idle_is_ours:
             outcome.scope = "idle"
-    attach(error, call)
-    call.ending = Ending.BODY_BROKE
-    admission.broke(outcome)
     return clock_rang(call, outcome) if outcome.scope is not None else None
 
 
@@ -173,7 +179,10 @@ def _ask_user(call: Call, outcome: Outcome) -> None:
     classify = call.policy.classify
     if classify is not None:
         try:
-            verdict = classify(outcome, call.request)
+            verdict: object = classify(outcome, call.request)
+            if verdict is not None and not isinstance(verdict, Verdict):
+                _close(verdict)
+                raise TypeError("classify= must give a Verdict or None")
         except Exception as error:
             call.state.hub.complain(classify, error)
             return
@@ -217,15 +226,26 @@ def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now:
         outcome.retry_after,
     )
     try:
-        return retry.when(attempt, call.request)
+        wanted: object = retry.when(attempt, call.request)
+        if wanted is None or wanted is True or wanted is False:
+            return wanted
+        _close(wanted)
+        raise TypeError("when= must give True, False or None")
     except Exception as error:
         call.state.hub.complain(retry.when, error)
         return None
 
 
+def _close(value: object) -> None:
+    """A coroutine nobody will await should not complain about it."""
+    close = getattr(value, "close", None)
+    if callable(close):
+        close()
+
+
 def _delay(call: Call, retry: Retry, asked: float | None, now: float) -> float:
     u = call.state.clock.random()
-    if asked is not None:
+    if asked:  # 0, or a date gone by, is no delay: ours spreads the callers
         call.own_delays, call.last_delay = 0, None  # after a delay of the server's, ours starts over
         return backoff.obey(asked, retry.max_delay, _room(call, now + asked), u)
     delay = retry.delay(call.own_delays, retry.base_delay if call.last_delay is None else call.last_delay, u)

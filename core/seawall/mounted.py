@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall._story import attach
@@ -32,6 +33,8 @@ def blame(call: Call, error: BaseException) -> BaseException:
     if attempts and attempts[-1].kind is not ErrorKind.FOREIGN:
         ending = call.ending or Ending.NOT_RETRYABLE
         times = f"{len(attempts)} attempt{'s' * (len(attempts) > 1)}"
+        notes = getattr(error, "__notes__", [])  # a mock may raise one exception again and again
+        notes[:] = [note for note in notes if not str(note).startswith("seawall:")]
         error.add_note(f"seawall: {call.host}: {times} in {call.elapsed:.3g} s, then stopped: {ending.value}")
     return error
 
@@ -65,12 +68,14 @@ def watch_above(headers: Headers, resilience: Resilience) -> None:
     if not isinstance(count, str) or not count.isascii() or not count.isdigit() or int(count[:4]) == 0:
         return
     if resilience.hub.is_first("retrier above"):
-        warnings.warn(
+        text = (
             "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
-            f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)",
-            RuntimeWarning,
-            stacklevel=4,
+            f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)"
         )
+        try:
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+        except RuntimeWarning:  # -W error: an answer is in hand, and its connection would be lost with it
+            getLogger("seawall").warning("%s", text)
 
 
 def _attempts(resilience: Resilience) -> int:

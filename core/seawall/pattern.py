@@ -121,3 +121,11 @@ class Pattern:
 def is_provider(text: str) -> bool:
     """A name for `execute()`, not a pattern of hosts."""
     return "://" not in text
+
+
+def check_provider(text: str) -> None:
+    """Refuse as a provider name what was meant as a pattern."""
+    if not text or any(sign in text for sign in "*/:"):
+        raise ValueError(
+            f"pattern {text!r}: hosts are written with a scheme, such as https://api.example.com or all://*.example.com"
+        )

@@ -61,6 +61,10 @@ class Resilience:
         _check.count(self, "max_hosts", 1)
         _check.flag(self, "hard_deadlines")
         reject_async(key, "Resilience: key")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"Resilience: name={name!r}: give a string")
+        if clock is not None and not all(callable(getattr(clock, n, None)) for n in ("monotonic", "wall", "random")):
+            raise TypeError(f"Resilience: clock={clock!r}: give an object with monotonic(), wall() and random()")
         self.key = key
         self.clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._own_time = clock is not None
@@ -186,6 +190,8 @@ class Resilience:
 
         Listeners run outside locks, in the thread or task that caused the event, and must be quick plain functions.
         """
+        if not callable(listener):
+            raise TypeError(f"subscribe: listener={listener!r}: give a plain function of one event")
         reject_async(listener, "subscribe: listener")
         return self.hub.subscribe(listener, kinds)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from seawall.book import Origin, PolicyBook
-from seawall.pattern import Pattern, host_key, is_provider, normal_host
+from seawall.pattern import Pattern, check_provider, host_key, is_provider, normal_host
 from seawall.registry import Registry
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Routing:
         """State and policy of a provider name."""
         if not isinstance(name, str) or not is_provider(name):
             raise ValueError(f"provider {name!r}: give a name without '://'; hosts are named by mounting a client")
+        check_provider(name)
         effective = self.book.for_provider(name)
         key = ("provider", name) if effective.group is None else ("group", effective.group)
         return self.registry.get_or_create(key, effective, self._forget), effective
@@ -110,22 +111,24 @@ class Routing:
             self._forget_routes()
             states = self.registry.items()
         for key, state in states:  # listeners may hear of it: not under the lock
-            origin = origin_of(key[1]) if key[0] == "host" else state.origin
-            effective = self._policy_of(key, origin)
+            effective = self._policy_of(key, state.origin)
             if effective is not None:
                 state.configure(effective)
-            if not keep_state and self.book.concerns(pattern, key, origin):
+            if not keep_state and self.book.concerns(pattern, key, state.origin):
                 state.reset()
 
     def policy_for(self, method: str, url: str) -> Effective:
         """What holds for such a request."""
-        parts = Pattern(_plain(url))
-        origin = (parts.scheme, parts.host, parts.port)
-        matching = (p for p in self.book.specific(origin) if p.matches(method.upper(), parts.path))
+        origin = origin_of(url)
+        path = urlsplit(url).path
+        matching = (p for p in self.book.specific(origin) if p.matches(method.upper(), path))
         return self.book.for_origin(origin, next(matching, None))
 
     def find(self, host: str) -> tuple[Key, HostState] | None:
         """The state a user's word for a host means; None if it is not known."""
+        exact = self.registry.get(("host", host))
+        if exact is not None:
+            return ("host", host), exact
         for key in self._keys(host):
             state = self.registry.get(key)
             if state is not None:
@@ -138,6 +141,8 @@ class Routing:
         if found is not None:
             return found[1]
         if is_provider(host):
+            if "." in host:
+                raise ValueError(f"{host!r} is no provider in use: a host is written with its scheme, https://{host}")
             return self.provider(host)[0]
         origin = origin_of(host)
         return self._host(origin, self.book.for_origin(origin), by_hand=True)
@@ -156,7 +161,9 @@ class Routing:
 
     def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
         key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
-        return self.registry.get_or_create(key, effective, self._forget, by_hand=by_hand)
+        state = self.registry.get_or_create(key, effective, self._forget, by_hand=by_hand)
+        state.origin = state.origin or origin
+        return state
 
     def _named(
         self, key: Callable[[str, str], str], method: str, url: str, origin: Origin, policy: Effective
@@ -201,10 +208,12 @@ class Routing:
 
 
 def origin_of(url: str) -> Origin:
-    """Scheme, normalised host and port of a URL."""
-    parts = Pattern(_plain(url))
-    return parts.scheme, parts.host, parts.port
-
-
-def _plain(url: str) -> str:
-    return url.partition("?")[0].partition("#")[0]
+    """Scheme, normalised host and port of a URL. Raises ValueError, which shows no password and no query."""
+    try:
+        parts = urlsplit(url)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except (ValueError, AttributeError):
+        raise ValueError("that is no URL: give scheme://host:port") from None
+    if not scheme.isalnum() or scheme == "all" or not host or "*" in host:
+        raise ValueError(f"{scheme}://{host or ''}: give one host, scheme://host:port, without method or wildcard")
+    return scheme, normal_host(host), port

@@ -189,17 +189,33 @@ def test__scenarios__are_the_thirty_of_the_cancellation_tests() -> None:
 # -- who listens -----------------------------------------------------------------------------------
 
 
-def test__nobody_listens__nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making an event fails."""
+
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("an event was made for nobody")
 
     for kind in KINDS:
         monkeypatch.setattr(kind, "__init__", forbidden)
+
+
+@pytest.mark.usefixtures("no_events")
+def test__nobody_listens__nothing_is_built() -> None:
     for scenario in SCENARIOS:
         play = Play(scenario, listening=False)
         while not play.is_over:
             play.let_pass()
             play.resume()
+
+
+@pytest.mark.usefixtures("no_events")
+def test__last_listener_gone__nothing_is_built_again() -> None:
+    stage = Stage(only(retry=steady()), answer(503), answer(200))
+    one, two = (stage.resilience.subscribe(lambda event: None) for _ in range(2))
+    one()
+    two()
+    assert word(stage.get()) == 200
 
 
 def test__nobody_listens_any_more__nothing_piles_up() -> None:

@@ -121,9 +121,9 @@ def test__retry_after_over_the_deadline__stops_and_returns_without_sleeping() ->
     assert (word(response), stage.now, stage.sent) == (503, 0, [1])
 
 
-def test__retry_after_zero__repeats_at_once_and_closes_nothing() -> None:
+def test__retry_after_zero__is_no_delay_ours_spreads_the_callers() -> None:
     stage = Stage(only(retry=steady()), answer(503, retry_after="0"), answer(200))
-    assert (word(stage.get()), stage.times, stage.host.gate) == (200, [0, 0], 0)
+    assert (word(stage.get()), stage.times, stage.host.gate) == (200, [0, 1], 0)
 
 
 @pytest.mark.parametrize(

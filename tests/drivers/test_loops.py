@@ -82,6 +82,18 @@ def test__wait__ends_when_its_time_is_over(backend: str) -> None:
     assert 0.015 <= go(backend, scenario) < 5
 
 
+def test__wait__woken_early__leaves_no_timer_in_the_loop() -> None:
+    async def scenario() -> list[Any]:
+        ticket = Ticket(0)
+        ticket.wake()
+        await Loops().wait(ticket, 10_000)
+        later = asyncio.get_running_loop().time() + 5_000
+        timers = [one for one in gc.get_objects() if isinstance(one, asyncio.TimerHandle)]
+        return [one for one in timers if one.when() > later and not one.cancelled()]
+
+    assert go("asyncio", scenario) == []
+
+
 @everywhere
 def test__wait__many_tasks_of_one_loop_go_on_meanwhile(backend: str) -> None:
     async def scenario() -> float:
