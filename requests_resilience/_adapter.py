@@ -18,7 +18,6 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run
 from seawall.idempotency import add_key
-from seawall.judging import clock_of_body
 from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
 from seawall.outcome import Rejection
 from seawall.policies.retry import Repeatable
@@ -111,16 +110,15 @@ class _Port(Threads):
                         break
                     head += piece
             except Exception as broken:
-                rejection = clock_of_body(admission.call, outcome(broken))
-                error = broken if rejection is None else dress(admission.call, rejection, LEAVES)
+                error = broken
             except BaseException:
                 response.close()
                 raise
             finally:
                 admission.reading = False
-            if complete or error is not None:
+            if complete:
                 admission.finish()
-            response.raw = served_again(raw, head, complete=complete, error=error)
+            response.raw = served_again(raw, admission, head, complete=complete, error=error)
             ahead = admission.ahead = (head, complete)
         head, complete = ahead
         return head if complete else None

@@ -195,27 +195,51 @@ class _Again(io.RawIOBase):
 
     read1 = read
 
+    def isclosed(self) -> bool:
+        """urllib3 reads until then: an error to come is not the end."""
+        return self.closed and self.error is None
+
     def close(self) -> None:
+        if self.error is None:  # else the answer is not over before its error was raised
+            self.let_go()
+        super().close()
+
+    def let_go(self) -> None:
+        """Close the answer all this is from."""
         if self._rest is not None:
             self._rest.close()
             self._rest.release_conn()
-        super().close()
 
 
 class _Served(HTTPResponse):
     """A response from memory, that breaks where the first reading broke."""
 
+    body: Body
+
     def read(self, *args: Any, **kwargs: Any) -> Any:
         piece = super().read(*args, **kwargs)
-        error: Exception | None = getattr(self._fp, "error", None)
-        if error is not None and (not piece or not (args or kwargs.get("amt"))):
+        source: Any = self._fp
+        error: Exception | None = source.error
+        if error is None or (piece and (args or kwargs.get("amt") is not None)):
+            return piece
+        source.error = None
+        raised = self.body.broke_off(error)
+        source.let_go()
+        if raised is error:
             raise error
-        return piece
+        raise raised from error
+
+    def close(self) -> None:
+        source: Any = self._fp
+        if source.error is not None:  # left before the error was met
+            source.error = None
+            source.let_go()
+        super().close()
 
 
-def served_again(raw: Any, head: bytes, *, complete: bool, error: Exception | None) -> HTTPResponse:
+def served_again(raw: Any, body: Body, head: bytes, *, complete: bool, error: Exception | None) -> HTTPResponse:
     """A response like `raw` that gives `head` first."""
-    return _Served(
+    served = _Served(
         body=_Again(head, None if complete else raw, error),
         headers=raw.headers,
         status=raw.status,
@@ -226,3 +250,5 @@ def served_again(raw: Any, head: bytes, *, complete: bool, error: Exception | No
         original_response=getattr(raw, "_original_response", None),
         enforce_content_length=error is None and complete is False,
     )
+    served.body = body
+    return served

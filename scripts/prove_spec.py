@@ -102,22 +102,24 @@ def run_tests(root: Path, tests: Iterable[str], longest: float, *, cached: bool)
     return process.returncode, set(FAILED.findall(said)), said
 
 
-def prove(sabotage: Sabotage, tests: Sequence[str], copies: "Queue[Path]") -> tuple[str, set[str]]:
-    """What came of one sabotage, and the tests that failed."""
+def prove(sabotage: Sabotage, tests: Sequence[str], copies: "Queue[Path]") -> tuple[str, set[str], float]:
+    """What came of one sabotage, the tests that failed, and the seconds it took."""
     root = copies.get()
+    started = time.monotonic()
     path = root / sabotage.file
     whole = path.read_bytes()
     try:
         if not sabotage.apply(root):
-            return "does not apply", set()
+            return "does not apply", set(), 0
         code, failed, said = run_tests(root, tests, LONGEST, cached=False)
     finally:
         path.write_bytes(whole)
         copies.put(root)
+    seconds = time.monotonic() - started
     if code == 1 and failed:
-        return "caught", failed
+        return "caught", failed, seconds
     why = {0: "", -1: f": no end within {LONGEST:g} s"}.get(code, f": pytest ended with {code}: {said[-500:]}")
-    return f"NOT CAUGHT{why}", failed
+    return f"NOT CAUGHT{why}", failed, seconds
 
 
 def main(wanted: Sequence[str]) -> int:
@@ -150,16 +152,18 @@ def main(wanted: Sequence[str]) -> int:
         bad = 0
         with ThreadPoolExecutor(AT_A_TIME) as pool:
             ends = pool.map(lambda one: prove(one, named[one.row], copies), chosen)
-            for one, (verdict, failed) in zip(chosen, ends, strict=True):
+            for one, (verdict, failed, seconds) in zip(chosen, ends, strict=True):
                 failed_for[one.row] |= failed
                 bad += verdict != "caught"
-                print(f"{one.row:<7} {verdict:<10} {one}", flush=True)
+                print(f"{one.row:<7} {verdict:<10} {seconds:4.1f} s  {one}", flush=True)
     for row, failed in failed_for.items():
         for test in sorted(set(named[row]) - failed):
             bad += 1
             print(f"{row:<7} NEVER FAILED {test}")
-    seconds = time.monotonic() - started
-    print(f"{len(failed_for)} rows, {len(chosen)} edits, {len(tests)} tests in {seconds:.0f} s: ", end="")
+    print(
+        f"{len(failed_for)} rows, {len(chosen)} edits, {len(tests)} tests in {time.monotonic() - started:.0f} s: ",
+        end="",
+    )
     print(f"{bad} not proved" if bad else "every edit caught, every test seen to fail")
     return 1 if bad else 0
 

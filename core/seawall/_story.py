@@ -220,6 +220,8 @@ def report(x: object) -> Report | None:
             pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         names = ("report", "response", "http_response", "__cause__")  # its context may be another call's
         pending += [_look(current, name) for name in names]
+        if isinstance(current, BaseException):  # requests keeps the error of a body as an argument of its own
+            pending += [argument for argument in current.args if isinstance(argument, BaseException)]
     return None
 
 

@@ -57,15 +57,6 @@ def body_failed(call: Call, admission: Admission, error: Exception, outcome: Out
     """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
     if isinstance(error, Late):
         outcome = of_error(error, ErrorKind.TIMEOUT)
-    rejection = clock_of_body(call, outcome)
-    attach(error, call)
-    call.ending = Ending.BODY_BROKE
-    admission.broke(outcome)
-    return rejection
-
-
-def clock_of_body(call: Call, outcome: Outcome) -> Rejection | None:
-    """Was it a clock of ours that ended the reading of a body?"""
     now = call.state.clock.monotonic()
     if outcome.kind is ErrorKind.TIMEOUT:
         if call.deadline is not None and now >= call.deadline - _EARLY:
@@ -73,6 +64,9 @@ def clock_of_body(call: Call, outcome: Outcome) -> Rejection | None:
             outcome.scope, outcome.verdict = "total", Verdict.IGNORED
         elif call.limits.idle_is_ours:
             outcome.scope = "idle"
+    attach(error, call)
+    call.ending = Ending.BODY_BROKE
+    admission.broke(outcome)
     return clock_rang(call, outcome) if outcome.scope is not None else None
 
 

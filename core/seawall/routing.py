@@ -215,5 +215,6 @@ def origin_of(url: str) -> Origin:
     except (ValueError, AttributeError):
         raise ValueError("that is no URL: give scheme://host:port") from None
     if not scheme.isalnum() or scheme == "all" or not host or "*" in host:
-        raise ValueError(f"{scheme}://{host or ''}: give one host, scheme://host:port, without method or wildcard")
+        shown = url.partition("?")[0].rpartition("@")[2]
+        raise ValueError(f"{shown!r}: give one host, scheme://host:port, without method or wildcard")
     return scheme, normal_host(host), port

@@ -41,6 +41,7 @@ class Town:
     def __init__(self, policy: Policy, max_hosts: int) -> None:
         self.clock = VirtualClock(u=0.5)
         self.resilience = Resilience(policy, clock=self.clock, max_hosts=max_hosts)
+        self.held: object = None
 
     def get(self, host: str, *steps: Step) -> object:
         """One call to `host`, which plays these steps."""
@@ -125,7 +126,8 @@ def spent(town: Town) -> None:
 
 
 def busy(town: Town) -> None:
-    town.get("first.test", answer(200, stream=True))
+    call = call_to(town.resilience, "https://first.test")
+    town.held = simulate(town.clock, run(call, Peer(answer(200, stream=True))))  # somebody still reads it
     town.rest()
 
 
