@@ -8,12 +8,14 @@ trailing dot, no default port.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
 _FULL_STOPS: Final = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": "."})
 """RFC 3490 §3.1: also read as the dot between labels."""
+_LIKE_A_HOST: Final = re.compile(r"[^.]\.[a-z]{2,}\Z")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -69,6 +71,8 @@ class Pattern:
         if self.port is not None and self.port == _DEFAULT_PORTS.get(self.scheme):
             self.port = None
         self.path = parts.path.rstrip("/")
+        if "*" in self.path:
+            raise ValueError(f"pattern {text!r}: a path covers what is below it: write it without a wildcard")
         self.host_only = not self.method and not self.path
         exact = bool(self.host) and not self._wildcard
         self.rank = (
@@ -125,7 +129,7 @@ def is_provider(text: str) -> bool:
 
 def check_provider(text: str) -> None:
     """Refuse as a provider name what was meant as a pattern."""
-    if not text or any(sign in text for sign in "*/:"):
+    if not text or any(sign in text for sign in "*/:") or _LIKE_A_HOST.search(text):
         raise ValueError(
             f"pattern {text!r}: hosts are written with a scheme, such as https://api.example.com or all://*.example.com"
         )

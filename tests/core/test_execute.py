@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,85 +15,25 @@ from seawall import (
     ErrorKind,
     MaxRetriesExceeded,
     NonRetryable,
-    Policy,
-    Resilience,
-    Retry,
     RetryBudgetExhausted,
     Timeouts,
     Verdict,
-    deadline,
-    disabled,
-    override,
 )
-from seawall.errors import dress
-from seawall.flow import Failed, run
-from seawall.mounted import blame
-from seawall.outcome import Rejection
-from seawall.testing import VirtualClock, simulate
-from tests.core.stage import Answer, Peer, Step, answer, brittle, call_to, fault, one_at_a_time, only, purse
+from tests.core.operations import (
+    URL,
+    Operation,
+    StatusError,
+    Way,
+    at_once,
+    both,
+    caused_by,
+    fetch,
+    gateway,
+    snapshot,
+)
+from tests.core.stage import answer, brittle, fault, one_at_a_time, only, purse
 
 K = ErrorKind
-URL = "https://inside.test/"
-
-
-def at_once(**changes: Any) -> Retry:
-    """Two retries without any delay: these runtimes wait in real time."""
-    return Retry(**({"max_retries": 2, "base_delay": 0, "max_delay": 0} | changes))
-
-
-def gateway(policy: Policy | None = None, **more: Policy) -> Resilience:
-    return Resilience({"all://": policy or only(), **more}, clock=VirtualClock())
-
-
-def execute(resilience: Resilience, name: str, operation: Callable[..., Any], *args: Any) -> Any:
-    return resilience.execute(name, operation, *args)
-
-
-def aexecute(resilience: Resilience, name: str, operation: Callable[..., Any], *args: Any) -> Any:
-    async def as_coroutine(*given: Any) -> Any:
-        return operation(*given)
-
-    return asyncio.run(resilience.aexecute(name, as_coroutine, *args))
-
-
-Way = Callable[..., Any]
-both = pytest.mark.parametrize("way", [execute, aexecute], ids=["execute", "aexecute"])
-
-
-def snapshot(resilience: Resilience, name: str = "primary") -> seawall.HostSnapshot:
-    picture = resilience.snapshot(name)
-    assert picture is not None
-    return picture
-
-
-class Operation:
-    """Plays what it is given, the last for ever: exceptions are raised, the rest is returned."""
-
-    def __init__(self, *script: Any) -> None:
-        self.script = list(script)
-        self.times = 0
-
-    def __call__(self, *args: Any) -> Any:
-        step = self.script[min(self.times, len(self.script) - 1)]
-        self.times += 1
-        if isinstance(step, BaseException):
-            raise step
-        return step
-
-
-def fetch(resilience: Resilience, *steps: Step, url: str = URL) -> Any:
-    """What a mounted client of the same Resilience does with a request."""
-    call = call_to(resilience, url)
-    clock: Any = resilience.clock
-    (result,) = simulate(clock, run(call, Peer(*steps)))
-    if isinstance(result, Failed):
-        raise blame(call, result.error)
-    if isinstance(result, Rejection):
-        raise dress(call, result) from result.cause
-    if isinstance(result, BaseException):
-        raise result
-    assert isinstance(result, Answer)
-    return result
 
 
 # -- values and errors -----------------------------------------------------------------------------
@@ -200,24 +137,6 @@ def test__full_bulkhead__refuses_without_running(way: Way) -> None:
 # -- the six variants, and what is read from an exception ------------------------------------------
 
 
-class StatusError(Exception):
-    """As httpx, requests and the SDKs have them: the status is on a response, or on the error."""
-
-    def __init__(self, status: int, *, on_response: bool = True) -> None:
-        super().__init__(f"status {status}")
-        carrier = type("Response", (), {"status_code": status})()
-        if on_response:
-            self.response = carrier
-        else:
-            self.status_code = status
-
-
-def caused_by(cause: BaseException) -> Exception:
-    error = RuntimeError("an SDK's own")
-    error.__cause__ = cause
-    return error
-
-
 VARIANTS = [
     ("timeout", TimeoutError(), K.TIMEOUT, Verdict.FAILURE, 3),
     ("timeout of ours", DeadlineExceeded(), K.TIMEOUT, Verdict.FAILURE, 3),
@@ -301,27 +220,6 @@ def test__when_and_classify__see_the_operation(way: Way) -> None:
     assert seen == [("primary", "primary", "EXECUTE", (1, 2))]
 
 
-# -- time ------------------------------------------------------------------------------------------
-
-
-@both
-@pytest.mark.parametrize(
-    "timeouts",
-    [None, Timeouts(attempt=None), Timeouts(attempt=None, connect=None, idle=None)],
-    ids=["off", "no attempt", "none"],
-)
-def test__no_clock_of_ours__works_as_well(way: Way, timeouts: Timeouts | None) -> None:
-    assert way(gateway(only(timeouts=timeouts)), "primary", lambda: "value") == "value"
-
-
-@both
-def test__late_by_the_attempt_clock__value_is_given_and_the_provider_blamed(way: Way) -> None:
-    resilience = gateway(only(timeouts=Timeouts(attempt=5)))
-    clock: Any = resilience.clock
-    assert way(resilience, "primary", lambda: clock.advance(6) or "late") == "late"
-    assert (snapshot(resilience).failures, snapshot(resilience).timeouts) == (1, 1)
-
-
 @both
 def test__late_by_the_total__is_refused_as_such(way: Way) -> None:
     resilience = gateway(only(timeouts=Timeouts(total=5)))
@@ -330,33 +228,6 @@ def test__late_by_the_total__is_refused_as_such(way: Way) -> None:
         way(resilience, "primary", lambda: clock.advance(6))
     assert (caught.value.scope, caught.value.duration) == ("total", 5)
     assert isinstance(caught.value.__cause__, TimeoutError)
-
-
-@both
-def test__deadline_over__is_not_run(way: Way) -> None:
-    resilience, operation = gateway(), Operation("never")
-    clock: Any = resilience.clock
-    with clock.as_process_clock(), deadline(0), pytest.raises(DeadlineExceeded):
-        way(resilience, "primary", operation)
-    assert operation.times == 0
-
-
-@both
-def test__override__of_the_attempt_clock_holds(way: Way) -> None:
-    resilience = gateway()
-    clock: Any = resilience.clock
-    with override(timeouts=Timeouts(attempt=5)):
-        way(resilience, "primary", lambda: clock.advance(6))
-    assert snapshot(resilience).timeouts == 1
-
-
-@both
-def test__inside__the_deadline_is_lowered_to_what_the_operation_may_take(way: Way) -> None:
-    resilience = gateway(only(timeouts=Timeouts(attempt=5, total=30)))
-    clock: Any = resilience.clock
-    with clock.as_process_clock():
-        seen = way(resilience, "primary", lambda: call_to(resilience, URL).deadline)
-    assert seen == clock.now + 5
 
 
 # -- clients used inside ---------------------------------------------------------------------------
@@ -393,95 +264,3 @@ def test__execute_inside_execute__retries_in_one_layer_only(way: Way) -> None:
     with pytest.raises(seawall.ResilienceError):
         way(resilience, "outer", lambda: resilience.execute("inner", inner))
     assert inner.times == 3
-
-
-# -- off -------------------------------------------------------------------------------------------
-
-
-@both
-def test__disabled__runs_as_if_nothing_were_there(way: Way) -> None:
-    resilience = gateway(only(retry=at_once()))
-    operation = Operation(ValueError("mine"))
-    with disabled(), pytest.raises(ValueError, match="mine"):
-        way(resilience, "primary", operation)
-    assert (operation.times, snapshot(resilience).requests) == (1, 0)
-
-
-@both
-def test__mode_off__runs_as_if_nothing_were_there(way: Way) -> None:
-    resilience = gateway(primary=Policy(mode="off"))
-    with pytest.raises(ValueError, match="mine"):
-        way(resilience, "primary", Operation(ValueError("mine")))
-
-
-# -- what a coroutine cannot carry, and what a sync call cannot wait for ---------------------------
-
-
-def test__stop_iteration__of_an_operation_is_a_failure_like_any_other() -> None:
-    resilience = gateway(only(retry=at_once()))
-    stop = StopIteration("value")
-    operation = Operation(stop)
-    with pytest.raises(MaxRetriesExceeded) as caught:
-        resilience.execute("primary", operation)
-    assert (operation.times, caught.value.last_error) == (3, stop)
-
-
-async def coroutine() -> str:
-    return "x"
-
-
-class AsyncCallable:
-    async def __call__(self) -> str:
-        return "x"
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [coroutine, AsyncCallable(), AsyncCallable().__call__, partial(coroutine)],
-    ids=["function", "object", "method", "partial"],
-)
-def test__async_operation__is_refused_in_execute(operation: Callable[[], Awaitable[str]]) -> None:
-    resilience = gateway()
-    with pytest.raises(TypeError, match="async"):
-        resilience.execute("primary", operation)
-    assert resilience.snapshot("primary") is None
-
-
-def test__sync_operation__is_refused_in_aexecute_before_it_is_retried() -> None:
-    resilience = gateway(only(retry=at_once()))
-    operation = Operation("a value that cannot be awaited")
-    with pytest.raises((TypeError, seawall.ResilienceError)):
-        asyncio.run(resilience.aexecute("primary", operation))
-    assert operation.times <= 1
-
-
-# -- inside an except block of another call --------------------------------------------------------
-
-
-@both
-def test__run_while_another_calls_failure_is_handled__is_judged_by_its_own_error(way: Way) -> None:
-    resilience = gateway(only())
-    with pytest.raises(NonRetryable):
-        way(resilience, "first", Operation(StatusError(400)))
-    try:
-        way(resilience, "first", Operation(StatusError(400)))
-    except NonRetryable:
-        with pytest.raises(NonRetryable) as caught:
-            way(resilience, "second", Operation(ValueError("its own")))
-    assert caught.value.report is not None
-    assert [attempt.status for attempt in caught.value.report.attempts] == [None]
-    host = snapshot(resilience, "second")
-    assert (host.successes, host.failures) == (0, 1)
-
-
-def test__error_of_nobody__met_while_a_refusal_is_handled__has_no_report() -> None:
-    resilience = gateway(only(breaker=brittle()))
-    resilience.isolate("primary")
-    try:
-        resilience.execute("primary", Operation("never"))
-    except CircuitOpen:
-        with pytest.raises(ValueError) as caught:
-            int("no call at all")
-    assert isinstance(caught.value.__context__, CircuitOpen)
-    assert seawall.report(caught.value.__context__) is not None
-    assert seawall.report(caught.value) is None

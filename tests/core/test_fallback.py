@@ -20,8 +20,8 @@ from seawall import (
     deadline,
 )
 from seawall.admission import Admission
+from tests.core.operations import Operation, StatusError, at_once, fetch, gateway, snapshot
 from tests.core.stage import brittle, fault, one_at_a_time, only
-from tests.core.test_execute import Operation, StatusError, at_once, fetch, gateway, snapshot
 
 
 def with_fallback(resilience: Resilience, primary: Callable[[], Any], secondary: Callable[[], Any]) -> Any:

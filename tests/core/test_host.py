@@ -9,10 +9,8 @@ import pytest
 
 from seawall import (
     AdaptiveBudget,
-    Breaker,
     Bulkhead,
     ErrorKind,
-    Timeouts,
     Verdict,
     override,
 )
@@ -207,85 +205,6 @@ def test__window__forgets_and_totals_do_not() -> None:
     stage.settle(Verdict.SUCCESS)
     host = stage.host
     assert (host.failures, host.successes, host.total_failures, host.total_requests) == (0, 1, 1, 2)
-
-
-# -- attempts that take too long count before they end ---------------------------------------------
-
-
-def hanging(stage: Stage, count: int) -> list[Admission]:
-    return [stage.hold() for _ in range(count)]
-
-
-def test__overdue__counts_as_failure_and_timeout_while_in_flight() -> None:
-    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
-    hanging(stage, 2)
-    stage.clock.advance(2)
-    assert stage.host.state == "closed"
-    stage.clock.advance(1)
-    host = stage.host
-    assert (host.state, host.failures, host.timeouts, host.in_flight) == ("open", 2, 2, 2)
-
-
-def test__overdue__is_not_counted_again_at_its_end() -> None:
-    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle(failure_threshold=9)))
-    one, two = hanging(stage, 2)
-    stage.clock.advance(4)
-    assert columns(stage) == {"requests": 2, "failures": 2, "timeouts": 2}
-    one.broke(outcome(Verdict.FAILURE, ErrorKind.TIMEOUT))
-    stage.end(two)
-    host = stage.host
-    assert (host.total_requests, host.total_failures, host.total_timeouts, host.in_flight) == (2, 2, 2, 0)
-
-
-def test__overdue__headers_came__does_not_count() -> None:
-    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
-    for admission in hanging(stage, 2):
-        admission.headers_at = stage.clock.now
-    stage.clock.advance(60)
-    assert (stage.host.state, columns(stage)) == ("closed", {})
-
-
-def test__overdue__timeouts_left_out__does_not_count() -> None:
-    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle(count_timeouts_as_failures=False)))
-    hanging(stage, 2)
-    stage.clock.advance(60)
-    assert (stage.host.state, stage.host.failures) == ("closed", 0)
-
-
-def test__overdue__the_calls_own_longer_limit_holds() -> None:
-    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
-    for _ in range(2):
-        stage.hold(override(timeouts=Timeouts(attempt=30)))
-    stage.clock.advance(10)
-    assert stage.host.failures == 0
-
-
-def test__slow__counts_while_in_flight() -> None:
-    slow = Breaker(slow_call_duration=2, slow_call_rate_threshold=1, min_requests=2, open_jitter=0)
-    stage = Stage(only(breaker=slow))
-    hanging(stage, 2)
-    stage.clock.advance(4)
-    host = stage.host
-    assert (host.state, host.slow) == ("open", 2)
-
-
-def test__slow__a_good_answer_that_took_too_long_counts() -> None:
-    slow = Breaker(slow_call_duration=2, slow_call_rate_threshold=1, min_requests=3, open_jitter=0)
-    stage = Stage(only(breaker=slow), answer(200, after=2))
-    stage.together(*[stage.start() for _ in range(2)])
-    assert (stage.host.slow, stage.host.state) == (2, "closed")
-    stage.get()
-    assert stage.host.state == "open"
-
-
-def test__slow__is_counted_once() -> None:
-    slow = Breaker(slow_call_duration=2, min_requests=20)
-    stage = Stage(only(breaker=slow))
-    (admission,) = hanging(stage, 1)
-    stage.clock.advance(4)
-    assert stage.host.slow == 1
-    stage.end(admission)
-    assert (stage.host.slow, stage.host.successes) == (1, 1)
 
 
 # -- permits are the live admissions ---------------------------------------------------------------

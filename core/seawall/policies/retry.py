@@ -10,7 +10,7 @@ anybody waits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -43,9 +43,9 @@ class Retry:
     """How delays grow: base · multiplierⁿ, base · (n + 1), base · 1, 1, 2, 3, 5 …, or not at all."""
     jitter: Jitter = "full"
     """`decorrelated` makes its own sequence: backoff and multiplier then do nothing."""
-    retry_on: RetryOn | None = None
+    retry_on: Collection[ErrorKind | int | type[BaseException]] | None = None
     """Kinds, statuses and exception classes that are retried, instead of the default table (docs/classification.md)."""
-    methods: frozenset[str] | None = None
+    methods: Collection[str] | None = None
     """Methods safe to repeat, instead of the idempotent ones of RFC 9110 and QUERY."""
     idempotency_header: str = "Idempotency-Key"
     """A request that carries it is safe to repeat, whatever its method."""
@@ -122,7 +122,7 @@ class Repeatable:
         """Can the same bytes be sent again?"""
         self.has_key = has_key
 
-    def is_safe(self, methods: frozenset[str] | None) -> bool:
+    def is_safe(self, methods: Collection[str] | None) -> bool:
         """Does a second execution do no more than the first?"""
         return self.has_key or self.method in (SAFE_METHODS if methods is None else methods)
 
@@ -177,5 +177,5 @@ def _retry_on(given: object) -> RetryOn:
     return frozenset(members)
 
 
-def _classes(members: RetryOn) -> list[type[BaseException]]:
+def _classes(members: Collection[ErrorKind | int | type[BaseException]]) -> list[type[BaseException]]:
     return [member for member in members if isinstance(member, type)]
