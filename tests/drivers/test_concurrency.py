@@ -75,7 +75,7 @@ def run_tasks(resilience: Resilience, gauge: Gauge, count: int = TASKS) -> Count
             results = await asyncio.gather(*[aget(resilience, serve) for _ in range(count)])
         return Counter(type(result).__name__ for result in results)
 
-    return asyncio.run(main())
+    return asyncio.run(main(), debug=False)
 
 
 def test__10_000_tasks__without_a_limit() -> None:
@@ -123,7 +123,7 @@ def test__10_000_tasks__half_of_them_cancelled() -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         return Counter(type(result).__name__ for result in results)
 
-    results = asyncio.run(main())
+    results = asyncio.run(main(), debug=False)
     assert results["Answer"] + results["CancelledError"] == TASKS
     assert results["Answer"] >= TASKS / 2
     assert nothing_left(resilience)
