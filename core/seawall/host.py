@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
 
+_ENOUGH_TO_TELL: Final = 20
+"""Answers before their times say what this host needs."""
+
 _FOLD_AT: Final = 16
 """Good ends kept uncounted: the next visit counts them, and nobody reads before it."""
 
@@ -233,6 +236,15 @@ class HostState:
         with self._lock:
             self._fold()
             return self.budget.balance(self.clock.monotonic())
+
+    def usual_time(self) -> float:
+        """Seconds to the headers that half of the latest good answers needed; 0 while too few were seen to tell."""
+        with self._lock:
+            self._fold()
+            quantiles = self.quantiles
+            if quantiles is None or quantiles.seen < _ENOUGH_TO_TELL:
+                return 0.0
+            return quantiles.read(0.5) or 0.0
 
     def count_rejection(self, now: float) -> None:
         """The flow refused a call by itself."""
@@ -549,5 +561,7 @@ class HostState:
 def _patience(call: Call) -> float:
     """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
     clocks = call.policy.timeouts
-    limit = clocks.idle if clocks.attempt is None else clocks.attempt
+    limit = clocks.attempt
+    if limit is None:
+        limit = clocks.first_byte or clocks.idle
     return limit if isinstance(limit, float) else 0.0
