@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 class Answer:
@@ -33,13 +35,7 @@ class Answer:
             raise ValueError(f"Answer: status={status!r}: give a whole number from 200 to 599")
         if sum(body is not None for body in (content, json, text)) > 1:
             raise ValueError("Answer: content, json and text are three ways to give the body: give one")
-        given: Any = headers.items() if isinstance(headers, Mapping) else headers
-        pairs: list[Any] = list(given)
-        for pair in pairs:
-            if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
-                raise TypeError(f"Answer: headers has {pair!r}: give names and values as strings")
-            if any(c in part for part in pair for c in "\r\n\0"):
-                raise ValueError(f"Answer: headers has {pair[0]!r} with a line break: give one line")
+        pairs = _pairs(headers)
         kind = None
         if json is not None:
             content, kind = jsonlib.dumps(json).encode(), "application/json"
@@ -57,3 +53,17 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}, {len(self.content)} bytes>"
+
+
+def _pairs(headers: Any) -> list[tuple[str, str]]:
+    given: list[Any] = list(headers.items() if hasattr(headers, "items") else headers)
+    for pair in given:
+        try:
+            name, value = pair
+        except (TypeError, ValueError):
+            name = value = None
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"Answer: headers has {pair!r}: give names and values as strings")
+        if any(c in name + value for c in "\r\n\0"):
+            raise ValueError(f"Answer: headers has {name!r} with a line break: give one line")
+    return [(name, value) for name, value in given]
