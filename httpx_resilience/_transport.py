@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, Union
+from typing import TYPE_CHECKING, Any, Self, Union, cast
 
 from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
@@ -16,18 +16,19 @@ from httpx_resilience._network import clamp, speaks_http2, unclamp
 from httpx_resilience._stream import ReadAhead
 from seawall.classification import streams
 from seawall.clocks import Watch
+from seawall.degrade.answer import Answer
+from seawall.degrading import journey, on_behalf
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
-from seawall.flow import Failed, run
+from seawall.flow import Failed
 from seawall.idempotency import add_key
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
-    answer_body,
     blame,
     keep_alive,
-    retry_after_header,
+    refusal,
     watch_above,
     watch_below,
 )
@@ -35,7 +36,7 @@ from seawall.outcome import Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
+    from seawall.runtime import Runtime
 
     class _SyncBase(httpx.BaseTransport, httpx2.BaseTransport):
         def handle_request(self, request: Any) -> Any: ...
@@ -63,12 +66,13 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "library")
+    __slots__ = ("admission", "inner", "library", "resilience")
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission]) -> None:
+    def __init__(self, inner: Any, library: Library, body: type[Admission], resilience: Resilience) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
+        self.resilience = resilience
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
@@ -140,6 +144,36 @@ class _Port(ABC):
         has_key = retry is not None and retry.idempotency_header in request.headers
         return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
 
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        original = call.request
+        given = as_given(original.extensions)
+        extensions = {name: value for name, value in given.items() if name != "resilience"}
+        body = {"stream": original.stream} if rewrite.body is None else {"content": rewrite.body}
+        request = type(original)(rewrite.method, rewrite.url, headers=rewrite.headers, extensions=extensions, **body)
+        url = request.url
+        if rewrite.body is None:  # with a stream the library adds no fields of its own
+            request.headers["host"] = url.netloc.decode("ascii")
+            request.headers.update(_framing(original))
+        route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+        other = self.resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        return await on_behalf(call, other, cast("Runtime", self))
+
+    def content(self, call: Call) -> bytes:
+        return call.request.content  # type: ignore[no-any-return]
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if isinstance(answer, Answer):
+            return self.library.answer(call, answer)
+        if not isinstance(answer, self.library.response):
+            raise TypeError("give a seawall.Answer")
+        answer.extensions["resilience"] = call
+        return answer
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, self.library.leaves)
+
     @abstractmethod
     def iterate(self, stream: Any) -> Any: ...
 
@@ -188,12 +222,20 @@ class _SyncPort(_Port, Threads):
     async def shut(self, stream: Any) -> None:
         stream.close()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def read(self, response: Any) -> Answer:
+        return _whole(response, response.read())
+
 
 class _AsyncPort(_Port, Loops):
     __slots__ = ("_scoped",)
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission], *, scoped: bool) -> None:
-        super().__init__(inner, library, body)
+    def __init__(
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, scoped: bool
+    ) -> None:
+        super().__init__(inner, library, body, resilience)
         self._scoped = scoped
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
@@ -231,6 +273,13 @@ class _AsyncPort(_Port, Loops):
     async def shut(self, stream: Any) -> None:
         await stream.aclose()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
+    async def read(self, response: Any) -> Answer:
+        return _whole(response, await response.aread())
+
 
 def pass_on(call: Call) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
@@ -239,6 +288,18 @@ def pass_on(call: Call) -> None:
     if isinstance(given, Carrier):
         given = given.override
     request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, call.outer, given)}
+
+
+def _framing(request: Any) -> list[tuple[str, str]]:
+    """How the library framed a body that is sent as it is."""
+    names = ("content-length", "transfer-encoding")
+    return [(name, request.headers[name]) for name in names if name in request.headers]
+
+
+def _whole(response: Any, content: bytes) -> Answer:
+    left = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in left]
+    return Answer(response.status_code, headers=headers, content=content)
 
 
 class _Mounted:
@@ -302,10 +363,7 @@ class _Mounted:
             return result
         error = dress(call, result, library.leaves)
         if call.policy.rejections == "respond":
-            headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-            stream = library.byte_stream(answer_body(error))
-            extensions = {"resilience": call}
-            return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
+            return library.answer(call, refusal(error))
         raise error from result.cause
 
     def __getattr__(self, name: str) -> Any:
@@ -340,7 +398,7 @@ class ResilientTransport(_Mounted, _SyncBase):
             return port.inner.handle_request(request)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, port))
+        result = run_sync(journey(call, port))
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -356,7 +414,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = _SyncPort(self.inner, library, library.body)
+        self._port = _SyncPort(self.inner, library, library.body, self.resilience)
         return self._port
 
     def __enter__(self) -> Self:
@@ -391,7 +449,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             return await port.inner.handle_async_request(request)
         if call.policy.adds_key:
             add_key(call)
-        result = await run(call, port)
+        result = await journey(call, port)
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -408,7 +466,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
                 await self.inner.__aenter__()
             self._attach()
         scoped = not self._is_hard or speaks_http2(self.inner)
-        self._port = _AsyncPort(self.inner, library, library.async_body, scoped=scoped)
+        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, scoped=scoped)
         return self._port
 
     async def __aenter__(self) -> Self:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from http.client import responses
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
+from requests import Response
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 from requests.utils import rewind_body
-from urllib3 import HTTPResponse
+from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
@@ -17,17 +21,18 @@ from requests_resilience._stream import Body, follow, served_again
 from seawall._story import attach
 from seawall.classification import streams
 from seawall.clocks import Watch
+from seawall.degrade.answer import Answer
+from seawall.degrading import journey, on_behalf
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
-from seawall.flow import Failed, run
+from seawall.flow import Failed
 from seawall.idempotency import add_key
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
-    answer_body,
     blame,
     keep_alive,
-    retry_after_header,
+    refusal,
     watch_above,
     watch_below,
 )
@@ -35,15 +40,16 @@ from seawall.outcome import Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier, earliest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest
 
     from seawall._story import Call
+    from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
 
@@ -53,12 +59,13 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(Threads):
     """The runtime of one adapter. A call carries the arguments of its `send`."""
 
-    __slots__ = ("_adapter",)
+    __slots__ = ("_adapter", "_resilience")
 
     admission = Body
 
-    def __init__(self, adapter: BaseAdapter) -> None:
+    def __init__(self, adapter: BaseAdapter, resilience: Resilience) -> None:
         self._adapter: Any = adapter
+        self._resilience = resilience
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
@@ -147,6 +154,55 @@ class _Port(Threads):
         has_key = retry is not None and retry.idempotency_header in request.headers
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        request = call.request.copy()
+        request.url, request.headers = rewrite.url, CaseInsensitiveDict(rewrite.headers)
+        request.hooks = default_hooks()
+        if rewrite.body is not None:
+            request.body = rewrite.body
+        elif isinstance(getattr(request, "_body_position", None), int) and call.attempts:
+            rewind_body(request)
+        request.prepare_content_length(request.body)
+        parts = urlsplit(rewrite.url)
+        route = self._resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
+        other = self._resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        other.sending = call.sending
+        return await on_behalf(call, other, self)
+
+    async def read(self, response: Any) -> Answer:
+        left = {"content-encoding", "content-length", "transfer-encoding"}
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
+        return Answer(response.status_code, headers=headers, content=response.content)
+
+    def content(self, call: Call) -> bytes:
+        body = call.request.body
+        return body.encode() if isinstance(body, str) else body or b""
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if not isinstance(answer, Answer):
+            if not isinstance(answer, Response):
+                raise TypeError("give a seawall.Answer")
+            attach(answer, call)
+            return answer
+        raw = HTTPResponse(
+            io.BytesIO(answer.content),
+            headers=HTTPHeaderDict(answer.headers),
+            status=answer.status,
+            reason=responses.get(answer.status),
+            preload_content=False,
+        )
+        response = HTTPAdapter.build_response(self._adapter, call.request, raw)
+        attach(response, call)
+        return response
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, LEAVES)
+
 
 class _Hooks(dict[str, Any]):
     """A request's hooks, which requests hands on to the one that follows a redirect: the deadline goes with them."""
@@ -180,7 +236,7 @@ class ResilientAdapter(BaseAdapter):
         self.inner: BaseAdapter = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
-        self._port = _Port(self.inner)
+        self._port = _Port(self.inner, self.resilience)
         self._is_hard = self.resilience.hard_deadlines and clamp(
             self.inner, keep_alive(self.resilience) if adapter is None else None
         )
@@ -207,7 +263,7 @@ class ResilientAdapter(BaseAdapter):
         call.sending = (stream, timeout, verify, cert, proxies)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, self._port))
+        result = run_sync(journey(call, self._port))
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -245,14 +301,7 @@ class ResilientAdapter(BaseAdapter):
         error = dress(call, result, LEAVES)
         if call.policy.rejections == "raise":
             raise error from result.cause
-        body = answer_body(error)
-        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-        raw = HTTPResponse(
-            io.BytesIO(body), headers=headers, status=503, reason="Service Unavailable", preload_content=False
-        )
-        response = HTTPAdapter.build_response(self, call.request, raw)  # type: ignore[arg-type]
-        attach(response, call)
-        return response
+        return self._port.respond(call, refusal(error))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":

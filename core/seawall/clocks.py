@@ -112,7 +112,7 @@ class Watch:
         """The headers are here: the clocks of the body run."""
         call, limits = self._call, self._call.limits
         now = self._headers_at = self.now()
-        self.ends, self._pause, self.is_connecting = call.deadline, limits.idle, False
+        self.ends, self._pause, self.is_connecting = call.whole or call.deadline, limits.idle, False
         if streamed:
             if limits.stream is not None:
                 self.ends = earliest(call.outer, now + limits.stream)

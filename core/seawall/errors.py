@@ -10,7 +10,9 @@ ResilienceError
 ├── RetryBudgetExhausted      } the call failed and these say why nothing more was tried
 ├── MaxRetriesExceeded        } (`last_error`, `response`): raised by `execute`, or with
 ├── NonRetryable              } `Retry(on_exhausted="raise")`
-└── AllProvidersFailed        primary and fallback failed (`primary`, `fallback`, `errors`)
+├── AllProvidersFailed        primary and fallback failed (`primary`, `fallback`, `errors`)
+├── ServiceDegraded           the call failed, and this is what else there is (`alternatives`)
+└── Queued                    the request is kept and will be sent later (`receipt`)
 
 Under a mount each is also a class of the client's own tree (httpx: TransportError,
 TimeoutException; requests: RequestException, Timeout), so both `except` clauses
@@ -35,7 +37,7 @@ class ResilienceError(Exception):
     host: str = ""
     """Whose policy it was: scheme://host:port, a group, or a provider name."""
     policy: str = ""
-    """Which part: "breaker", "bulkhead", "gate", "timeouts", "retry", "budget"."""
+    """Which part: "breaker", "bulkhead", "gate", "timeouts", "retry", "budget", "degrade"."""
     reason: str = ""
     retry_after: float | None = None
     """Seconds until it is worth trying again; None: unknown."""
@@ -130,6 +132,19 @@ class AllProvidersFailed(ResilienceError):
     errors: tuple[BaseException, ...] = ()
 
 
+class ServiceDegraded(ResilienceError):
+    """The call failed, and the policy names alternatives."""
+
+    alternatives: tuple[Any, ...] = ()
+
+
+class Queued(ResilienceError):
+    """The call failed, and the request is stored: it will be sent when the host is well."""
+
+    receipt: Any = None
+    """Its number in the outbox, with which to ask for the result."""
+
+
 _LEFT_BEHIND = frozenset({"request", "response"})
 
 BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
@@ -144,6 +159,9 @@ BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
     Reason.ATTEMPTS: (MaxRetriesExceeded, "retry"),
     Reason.BUDGET: (RetryBudgetExhausted, "budget"),
     Reason.NOT_RETRYABLE: (NonRetryable, "retry"),
+    Reason.DEGRADED: (ServiceDegraded, "degrade"),
+    Reason.QUEUED: (Queued, "degrade"),
+    Reason.ALL_FAILED: (AllProvidersFailed, "degrade"),
 }
 
 
@@ -176,6 +194,8 @@ def dress(
     elif policy in ("retry", "budget"):
         facts["last_error"] = rejection.cause
         facts["response"] = rejection.response
+    if rejection.facts is not None:
+        facts.update(rejection.facts)
     error.__cause__ = rejection.cause
     return error
 

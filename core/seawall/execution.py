@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall import classification, errors, scope
 from seawall._story import Call, attach, report
 from seawall.admission import Admission
+from seawall.degrading import journey
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
-from seawall.flow import Failed, run
+from seawall.flow import Failed
 from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -103,9 +104,27 @@ class _Execution:
     def repeatable(self, call: Call) -> Repeatable:
         return _ANYTHING
 
+    async def forward(self, call: Call, rewrite: Any) -> None:
+        return None  # an operation has no origin: `execute_with_fallback` is its other provider
+
+    async def read(self, response: Any) -> Any:
+        raise NotImplementedError
+
+    def content(self, call: Call) -> bytes:
+        return b""
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        return _Result(answer)
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return errors.dress(call, rejection)
+
 
 class _SyncExecution(_Execution, Threads):
     __slots__ = ()
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
 
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
@@ -119,6 +138,10 @@ class _SyncExecution(_Execution, Threads):
 
 class _AsyncExecution(_Execution, Loops):
     __slots__ = ()
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
 
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
@@ -173,7 +196,7 @@ def execute(resilience: Resilience, provider: str, function: Callable[..., Any],
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
-    return _unwrap(call, run_sync(run(call, _SyncExecution(resilience))))
+    return _unwrap(call, run_sync(journey(call, _SyncExecution(resilience))))
 
 
 async def aexecute(
@@ -182,7 +205,7 @@ async def aexecute(
     call = _call(resilience, provider, function, args)
     if call is None:
         return await function(*args)
-    return _unwrap(call, await run(call, _AsyncExecution(resilience)))
+    return _unwrap(call, await journey(call, _AsyncExecution(resilience)))
 
 
 def execute_with_fallback(

@@ -32,6 +32,7 @@ _ENDINGS: Final = {
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
     Ending.SERVER_DELAY_TOO_LONG: Reason.ATTEMPTS,
     Ending.REFUSED: Reason.ATTEMPTS,
+    Ending.NOT_WAITED_FOR: Reason.ATTEMPTS,
     Ending.DEADLINE: Reason.ATTEMPTS,
     Ending.BUDGET_EXHAUSTED: Reason.BUDGET,
     Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE,
@@ -217,6 +218,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
             call.state.headers(admission, call.state.clock.monotonic())
         if admission.is_over:
             admission.finish()
+        call.last = admission
         if call.state.hub.listening:
             telling.call_ended(call)
         return last.response

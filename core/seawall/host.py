@@ -65,6 +65,7 @@ class HostState:
         "budget",
         "bulkhead",
         "clock",
+        "degraded",
         "denied",
         "effective",
         "gate",
@@ -95,6 +96,8 @@ class HostState:
         self.budget = open_budget(effective.budget, now)
         self.bulkhead = BulkheadState(effective.bulkhead if opens else None)
         self.quantiles: Quantiles | None = None
+        self.degraded = 0
+        """Calls answered from elsewhere."""
         self.denied = 0
         """Extra attempts the budget refused."""
         self.gate = now
@@ -250,6 +253,11 @@ class HostState:
         """The flow refused a call by itself."""
         with self._lock:
             self.window.count(Column.REJECTED, now)
+
+    def count_degraded(self) -> None:
+        """A call is answered from elsewhere: neither success nor failure of the host."""
+        with self._lock:
+            self.degraded += 1
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""

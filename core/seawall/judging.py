@@ -32,6 +32,8 @@ def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
     outcome = of_response(response, call.state.clock.wall())
     _ask_user(call, outcome)
     admission.outcome = outcome
+    if outcome.verdict is not Verdict.THROTTLED:
+        call.may_be_done = True
     return outcome
 
 
@@ -48,6 +50,8 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
             outcome.again = Again.ANY
     _ask_user(call, outcome)
     admission.outcome = outcome
+    if outcome.sent is not Sent.NO:
+        call.may_be_done = True
     return outcome
 
 
@@ -94,6 +98,8 @@ def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runti
     if asked is not None and asked > retry.max_retry_after:
         return Ending.SERVER_DELAY_TOO_LONG
     delay = _delay(call, retry, asked, now)
+    if call.hurry is not None and delay > call.hurry:
+        return Ending.NOT_WAITED_FOR
     start = now + delay
     if (call.deadline is not None and start + state.usual_time() >= call.deadline) or (
         retry.max_elapsed is not None and start - call.started > retry.max_elapsed
@@ -116,6 +122,8 @@ def turn_in(call: Call, ticket: Ticket, ends: float | None, now: float) -> float
     """Seconds to wait for a turn before looking again; a rejection when the patience is over."""
     bulkhead = call.policy.bulkhead
     patience = bulkhead.max_wait if bulkhead is not None else 0.0
+    if call.hurry is not None:
+        patience = min(patience, call.hurry)
     if ends is not None and now >= ends:
         return too_late(call, now)
     left = ticket.joined_at + patience - now
@@ -129,7 +137,7 @@ def opens_in(call: Call, gate: float, ends: float | None, now: float) -> float |
     retry = call.policy.retry
     pause = max(0.0, gate - now)
     room = math.inf if ends is None else ends - gate
-    if retry is None or pause > retry.max_retry_after or room <= 0:
+    if retry is None or pause > retry.max_retry_after or room <= 0 or (call.hurry is not None and pause > call.hurry):
         return Rejection(Reason.GATE, call.state.name, pause)
     return backoff.obey(pause, retry.max_delay, room, call.state.clock.random())
 

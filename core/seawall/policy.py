@@ -21,9 +21,11 @@ from seawall.scope import Scope, ScopeBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from typing import Unpack
 
     from seawall._check import Unset
+    from seawall.degrade.step import Step
     from seawall.outcome import Outcome, Verdict
     from seawall.policies.budget import Budget
 
@@ -45,6 +47,10 @@ class Policy:
     """When the host is left alone. None: never; it is measured all the same."""
     bulkhead: Bulkhead | Unset | None = UNSET
     """How many attempts run at a time. None: measured only."""
+    degrade: tuple[Step, ...] | list[Step] | Unset | None = UNSET
+    """Ways to answer when the host failed or we refused, asked in this order. None or empty: none."""
+    degrade_after: float | timedelta | Unset | None = UNSET
+    """Seconds: no longer wait (backoff, gate, bulkhead) while a way to degrade could answer. None: wait."""
     stream: bool | Unset = UNSET
     """Every answer counts as one that streams: its clocks are `first_content`, `idle` and `stream`. Left out: those
     of `text/event-stream` and NDJSON, and in requests those asked for with `stream=True`."""
@@ -66,6 +72,9 @@ class Policy:
             if value is not UNSET and value is not None and not isinstance(value, kinds):
                 words = " or ".join(f"{kind.__name__}(…)" for kind in kinds)
                 raise TypeError(f"Policy: {name}={value!r}: give {words}, or None to switch it off")
+        if self.degrade is not UNSET:
+            object.__setattr__(self, "degrade", _steps(self.degrade))
+        _check.duration(self, "degrade_after", optional=True)
         if self.stream is not UNSET:
             _check.flag(self, "stream")
         if self.rejections is not UNSET:
@@ -148,6 +157,8 @@ class Effective:
         "budget",
         "bulkhead",
         "classify",
+        "degrade",
+        "degrade_after",
         "group",
         "is_off",
         "is_plain",
@@ -166,6 +177,8 @@ class Effective:
         self.budget: Budget | None = full.budget
         self.breaker: Breaker | None = full.breaker
         self.bulkhead: Bulkhead | None = full.bulkhead
+        self.degrade: tuple[Step, ...] = full.degrade
+        self.degrade_after: float | None = full.degrade_after
         self.stream: bool = full.stream
         self.rejections: Literal["raise", "respond"] = full.rejections
         self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
@@ -196,6 +209,18 @@ class Effective:
         return known
 
 
+def _steps(given: Any) -> tuple[Step, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"Policy: degrade={given!r}: give a list of steps, such as [StaleResponse(), …]")
+    steps: list[Any] = list(given)  # pyright: ignore[reportUnknownArgumentType]
+    for step in steps:
+        if isinstance(step, type) or not (hasattr(step, "answer") and hasattr(step, "could_answer")):
+            raise TypeError(f"Policy: degrade has {step!r}: give steps, such as StaleResponse(…)")
+    return tuple(steps)
+
+
 NO_CLOCKS: Final = Timeouts(**dict.fromkeys(Timeouts.__slots__))
 
 _PARTS: Final[dict[str, tuple[type, ...]]] = {
@@ -212,6 +237,8 @@ DEFAULTS: Final = Policy(
     budget=RetryBudget(),
     breaker=Breaker(),
     bulkhead=Bulkhead(),
+    degrade=(),
+    degrade_after=None,
     stream=False,
     rejections="raise",
     mode="enforce",
@@ -275,6 +302,8 @@ if TYPE_CHECKING:
         budget: Budget | None
         breaker: Breaker | None
         bulkhead: Bulkhead | None
+        degrade: tuple[Step, ...] | list[Step] | None
+        degrade_after: float | timedelta | None
         stream: bool
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]

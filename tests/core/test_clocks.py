@@ -27,7 +27,7 @@ def watch(
 ) -> tuple[Watch, VirtualClock]:
     clock = VirtualClock(100)
     call: Any = SimpleNamespace(
-        limits=Limits(timeouts, *client), deadline=deadline, outer=outer, state=SimpleNamespace(clock=clock)
+        limits=Limits(timeouts, *client), deadline=deadline, whole=None, outer=outer, state=SimpleNamespace(clock=clock)
     )
     return Watch(call, 100), clock
 
