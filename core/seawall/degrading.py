@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seawall import telling
 from seawall.degrade.step import Trouble
-from seawall.flow import Failed, run
+from seawall.flow import REASONS, Failed, run
 from seawall.outcome import Ending, ErrorKind, Reason, Rejection
 from seawall.scope import earliest
 
@@ -120,7 +120,7 @@ def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:
     if status < 500 and status not in _WORTH_IT:
         return None
     said = call.attempts[-1].retry_after if call.attempts else None
-    rejection = Rejection(Reason.ATTEMPTS, call.state.name, said, response=result)
+    rejection = Rejection(REASONS.get(call.ending, Reason.NOT_RETRYABLE), call.state.name, said, response=result)
     return Trouble(call, runtime, rejection=rejection, response=result)
 
 

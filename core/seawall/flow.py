@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seawall.policies.retry import Retry
     from seawall.runtime import Runtime
 
-_ENDINGS: Final = {
+REASONS: Final[dict[Ending | None, Reason]] = {
     Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS,
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
     Ending.SERVER_DELAY_TOO_LONG: Reason.ATTEMPTS,
@@ -203,7 +203,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     """No attempt follows: hand over the answer as it is, its verdict falling where its body ends; or the error."""
     call.ending = ending
     outcome, retry = last.outcome, call.policy.retry
-    raises = _raises(retry, outcome) and ending in _ENDINGS
+    raises = _raises(retry, outcome) and ending in REASONS
     if last.response is not None and not raises:
         call.note(
             admission.number,
@@ -263,7 +263,7 @@ def _give_up(call: Call, last: _Last, *, raises: bool) -> Rejection | Failed:
         telling.call_ended(call)
     outcome, name = last.outcome, call.state.name
     if raises and outcome.scope != "total":
-        reason = _ENDINGS.get(call.ending or Ending.NOT_RETRYABLE, Reason.NOT_RETRYABLE)
+        reason = REASONS.get(call.ending, Reason.NOT_RETRYABLE)
         return Rejection(reason, name, outcome.retry_after, cause=last.error, response=last.response)
     if outcome.scope is not None:
         return clock_rang(call, outcome)
