@@ -90,6 +90,20 @@ def test__gate__reset_opens_it() -> None:
     assert stage.times == [0]
 
 
+def test__gate__reset_wakes_those_who_sleep_at_it() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(9)
+    results = stage.together(stage.start(), stage.start(), stage.at(3, lambda: stage.resilience.reset(HOST)))
+    assert (statuses(results[:2]), stage.times) == ([200, 200], [3, 3])
+
+
+def test__gate__isolate_sends_those_who_sleep_at_it_away_at_once() -> None:
+    stage = Stage(only(retry=steady(), breaker=brittle()))
+    stage.close_gate(9)
+    result, left = stage.together(stage.start(), stage.at(3, lambda: stage.resilience.isolate(HOST)))[0], stage.now
+    assert (word(result), left, stage.sent) == (Reason.ISOLATED, 3, [])
+
+
 def test__gate__time_at_it_is_part_of_the_attempts_wait() -> None:
     stage = Stage(only(retry=steady()))
     stage.close_gate(5)
