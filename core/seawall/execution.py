@@ -8,7 +8,7 @@ causes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
 from seawall import classification, errors, scope
 from seawall._story import Call, attach, report
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from seawall.resilience import Resilience
+
+A = TypeVarTuple("A")
+T = TypeVar("T")
+U = TypeVar("U")
 
 _ANYTHING: Final = Repeatable("EXECUTE", body=True, has_key=True)
 
@@ -168,26 +172,26 @@ def of_operation(error: Exception) -> Outcome:
     return classification.of_error(error, found or ErrorKind.UNKNOWN, Sent.MAYBE)
 
 
-def execute(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], args: tuple[*A]) -> T:
     reject_async(function, "execute: operation")
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
-    return _unwrap(call, run_sync(run(call, _SyncExecution(resilience))))
+    value: T = _unwrap(call, run_sync(run(call, _SyncExecution(resilience))))
+    return value
 
 
-async def aexecute(
-    resilience: Resilience, provider: str, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
-) -> Any:
+async def aexecute(resilience: Resilience, provider: str, function: Callable[[*A], Awaitable[T]], args: tuple[*A]) -> T:
     call = _call(resilience, provider, function, args)
     if call is None:
         return await function(*args)
-    return _unwrap(call, await run(call, _AsyncExecution(resilience)))
+    value: T = _unwrap(call, await run(call, _AsyncExecution(resilience)))
+    return value
 
 
 def execute_with_fallback(
-    resilience: Resilience, primary: str, operation: Callable[[], Any], secondary: str, fallback: Callable[[], Any]
-) -> Any:
+    resilience: Resilience, primary: str, operation: Callable[[], T], secondary: str, fallback: Callable[[], U]
+) -> T | U:
     try:
         with _reserve():
             return execute(resilience, primary, operation, ())
@@ -202,10 +206,10 @@ def execute_with_fallback(
 async def aexecute_with_fallback(
     resilience: Resilience,
     primary: str,
-    operation: Callable[[], Awaitable[Any]],
+    operation: Callable[[], Awaitable[T]],
     secondary: str,
-    fallback: Callable[[], Awaitable[Any]],
-) -> Any:
+    fallback: Callable[[], Awaitable[U]],
+) -> T | U:
     try:
         with _reserve():
             return await aexecute(resilience, primary, operation, ())
