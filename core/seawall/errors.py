@@ -129,6 +129,11 @@ class AllProvidersFailed(ResilienceError):
     """The last one's error."""
     errors: tuple[BaseException, ...] = ()
 
+    def __str__(self) -> str:
+        """What became of each, in order; an exception that is none of ours by its class: its text may be private."""
+        ends = (str(e) if isinstance(e, ResilienceError) else type(e).__qualname__ for e in self.errors)
+        return f"{self.reason} ({self.policy}): {'; '.join(ends)}"
+
 
 _LEFT_BEHIND = frozenset({"request", "response"})
 

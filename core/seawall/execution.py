@@ -128,7 +128,7 @@ class _AsyncExecution(_Execution, Loops):
         operation: Operation = call.request
         left = self.left(call, admission)
         with self.around(left):
-            value = await self.within(left, _awaitable(operation.function(*operation.args)))
+            value = await self.within(left, _awaitable(operation.function, operation.args))
         return self.done(call, admission, value)
 
 
@@ -136,10 +136,13 @@ class _NotAwaitable(TypeError):
     """A sync operation was given to `aexecute`: the caller's mistake, not the provider's."""
 
 
-def _awaitable(value: Any) -> Any:
+def _awaitable(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    value = function(*args)
     if not hasattr(value, "__await__"):
+        name = getattr(function, "__qualname__", type(function).__qualname__)
         raise _NotAwaitable(
-            f"aexecute: the operation gave {type(value).__name__}: give an async function, or use execute"
+            f"aexecute: operation {name} ran and gave {type(value).__name__}, which cannot be awaited: give an async "
+            "function, or use execute for a plain one"
         )
     return value
 
@@ -173,7 +176,7 @@ def of_operation(error: Exception) -> Outcome:
 
 
 def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], args: tuple[*A]) -> T:
-    reject_async(function, "execute: operation")
+    reject_async(function, "execute: operation", "use aexecute, or give a plain function")
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
@@ -184,7 +187,8 @@ def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], 
 async def aexecute(resilience: Resilience, provider: str, function: Callable[[*A], Awaitable[T]], args: tuple[*A]) -> T:
     call = _call(resilience, provider, function, args)
     if call is None:
-        return await function(*args)
+        alone: T = await _awaitable(function, args)
+        return alone
     value: T = _unwrap(call, await run(call, _AsyncExecution(resilience)))
     return value
 
@@ -200,7 +204,7 @@ def execute_with_fallback(
     try:
         return execute(resilience, secondary, fallback, ())
     except Exception as second:
-        raise _both(first, second) from first
+        raise _both(first, second) from second
 
 
 async def aexecute_with_fallback(
@@ -218,7 +222,7 @@ async def aexecute_with_fallback(
     try:
         return await aexecute(resilience, secondary, fallback, ())
     except Exception as second:
-        raise _both(first, second) from first
+        raise _both(first, second) from second
 
 
 def _call(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Call | None:
@@ -287,13 +291,15 @@ def _worth_a_fallback(error: Exception) -> Exception:
 
 
 def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
+    waits = [wait for error in (first, second) if (wait := getattr(error, "retry_after", None)) is not None]
     return errors.AllProvidersFailed(
         host=getattr(first, "host", ""),
         policy="retry",
-        reason=f"failed, and so did {getattr(second, 'host', 'the fallback')}",
+        reason="every provider failed",
+        retry_after=min(waits, default=None),
         primary=first,
         fallback=second,
         errors=(first, second),
-        attempts=getattr(first, "attempts", 0),
+        attempts=getattr(first, "attempts", 0) + getattr(second, "attempts", 0),
         elapsed=getattr(first, "elapsed", 0.0) + getattr(second, "elapsed", 0.0),
     )
