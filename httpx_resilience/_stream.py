@@ -38,11 +38,14 @@ class _Body(Admission):
     """The library's own stream."""
     ahead: ReadAhead | None = None
 
-    def fail(self, error: Exception) -> Exception:
-        """The body broke: settle, and give the exception to raise."""
+    def fail(self, error: Exception) -> None:
+        """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
+        if self.ahead is not None:
+            self.ahead.error = None
         library = library_of(self.call.request)
         rejection = body_failed(self.call, self, error, library.outcome(error))
-        return error if rejection is None else dress(self.call, rejection, library.leaves)
+        if rejection is not None:
+            raise dress(self.call, rejection, library.leaves)
 
 
 class BodyLogic(_Body):
@@ -66,10 +69,8 @@ class BodyLogic(_Body):
                     check_time(self.call)
                     yield chunk
         except Exception as error:
-            raised = self.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
+            self.fail(error)
+            raise
         except GeneratorExit:  # left early: `close` follows, the headers stand
             raise
         except BaseException:
@@ -118,10 +119,8 @@ class AsyncBodyLogic(_Body):
             self.finish()
             raise
         except Exception as error:
-            raised = self.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
+            self.fail(error)
+            raise
         except BaseException:
             self.abandon()
             raise

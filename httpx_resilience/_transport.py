@@ -145,8 +145,10 @@ class _Port(ABC):
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:
-            if admission.ahead is not None and admission.ahead.rest is not None:
-                await self.end(admission.ahead.rest)
+            if admission.ahead is not None:
+                admission.ahead.error = None
+                if admission.ahead.rest is not None:
+                    await self.end(admission.ahead.rest)
             if admission.inner is not None:
                 await self.shut(admission.inner)
         except Exception:
@@ -284,16 +286,16 @@ class _Mounted:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
         watch_above(call.request.headers, self.resilience)
         if isinstance(result, Failed):
-            raise blame(call, result.error)
+            raise blame(call, result.take())
         if not isinstance(result, Rejection):
             return result
+        if call.policy.rejections == "raise":
+            raise dress(call, result, library.leaves)
         error = dress(call, result, library.leaves)
-        if call.policy.rejections == "respond":
-            headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-            stream = library.byte_stream(answer_body(error))
-            extensions = {"resilience": call}
-            return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
-        raise error from result.cause
+        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
+        stream = library.byte_stream(answer_body(error))
+        extensions = {"resilience": call}
+        return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":

@@ -120,6 +120,7 @@ class _Port(Threads):
                 admission.finish()
             response.raw = served_again(raw, admission, head, complete=complete, error=error)
             ahead = admission.ahead = (head, complete)
+            del error  # its traceback leads to this frame
         head, complete = ahead
         return head if complete else None
 
@@ -220,12 +221,12 @@ class ResilientAdapter(BaseAdapter):
         """Hand over an error answer, raise what the call ended in, or answer for it."""
         watch_above(call.request.headers, self.resilience)
         if isinstance(result, Failed):
-            raise blame(call, result.error)
+            raise blame(call, result.take())
         if not isinstance(result, Rejection):
             return result
-        error = dress(call, result, LEAVES)
         if call.policy.rejections == "raise":
-            raise error from result.cause
+            raise dress(call, result, LEAVES)
+        error = dress(call, result, LEAVES)
         body = answer_body(error)
         headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
         raw = HTTPResponse(

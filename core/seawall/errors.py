@@ -155,7 +155,11 @@ BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
 def dress(
     call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
 ) -> ResilienceError:
-    """The exception of a rejected call, with its story; in the library's own tree if its `leaves` are given."""
+    """The exception of a rejected call, with its story; in the library's own tree if its `leaves` are given.
+
+    To be raised as it is, its cause is set, and by no name: a frame that holds what passes through it makes a circle,
+    which waits for the collector with all that the frames of the client hold. The rejection lets go of the cause too.
+    """
     kind, policy = BY_REASON[rejection.reason]
     error = (leaves[kind] if leaves is not None else kind)()
     facts = error.__dict__
@@ -181,7 +185,7 @@ def dress(
     elif policy in ("retry", "budget"):
         facts["last_error"] = rejection.cause
         facts["response"] = rejection.response
-    error.__cause__ = rejection.cause
+    error.__cause__, rejection.cause = rejection.cause, None
     return error
 
 

@@ -200,11 +200,15 @@ def execute_with_fallback(
         with _reserve():
             return execute(resilience, primary, operation, ())
     except Exception as error:
-        first = _worth_a_fallback(error)
+        if not _is_worth_a_fallback(error):
+            raise
+        first = error
     try:
         return execute(resilience, secondary, fallback, ())
     except Exception as second:
         raise _both(first, second) from second
+    finally:
+        del first  # its traceback leads to this frame
 
 
 async def aexecute_with_fallback(
@@ -218,11 +222,15 @@ async def aexecute_with_fallback(
         with _reserve():
             return await aexecute(resilience, primary, operation, ())
     except Exception as error:
-        first = _worth_a_fallback(error)
+        if not _is_worth_a_fallback(error):
+            raise
+        first = error
     try:
         return await aexecute(resilience, secondary, fallback, ())
     except Exception as second:
         raise _both(first, second) from second
+    finally:
+        del first  # its traceback leads to this frame
 
 
 def _call(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Call | None:
@@ -239,14 +247,17 @@ def _unwrap(call: Call, result: Any) -> Any:
     if type(result) is _Result:
         return result.value
     if type(result) is Rejection:
-        raise errors.dress(call, result) from result.cause
+        raise errors.dress(call, result)
     assert type(result) is Failed
-    error = result.error
+    error = result.take()
     if isinstance(error, Stopped):
         error = error.__cause__ or error
     attach(error, call)
     if isinstance(error, errors.ResilienceError | _NotAwaitable):
-        raise error  # it says all there is to say
+        try:
+            raise error  # it says all there is to say
+        finally:
+            del error
     kind = {
         Ending.BUDGET_EXHAUSTED: errors.RetryBudgetExhausted,
         Ending.ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded,
@@ -278,16 +289,13 @@ def _reserve() -> scope.ScopeBlock:
     return scope.inside(around.inside, now + (around.deadline - now) / 2)
 
 
-def _worth_a_fallback(error: Exception) -> Exception:
+def _is_worth_a_fallback(error: Exception) -> bool:
     """Only a failure of the host or a refusal of ours is; the caller's own mistakes are raised as they are."""
     if isinstance(error, errors.NonRetryable):
         last = error.last_error
         outcome = of_operation(last) if isinstance(last, Exception) else None
-        if outcome is not None and (outcome.verdict is Verdict.SUCCESS or outcome.kind is ErrorKind.FOREIGN):
-            raise error
-    elif not isinstance(error, errors.ResilienceError):
-        raise error
-    return error
+        return outcome is None or not (outcome.verdict is Verdict.SUCCESS or outcome.kind is ErrorKind.FOREIGN)
+    return isinstance(error, errors.ResilienceError)
 
 
 def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:

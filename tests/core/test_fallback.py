@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -199,3 +200,58 @@ def test__inside_an_execute__primary_and_fallback_count_as_inside() -> None:
     primary = Operation(ValueError("no"))
     assert resilience.execute("outer", lambda: with_fallback(resilience, primary, Operation("second"))) == "second"
     assert primary.times == 1
+
+
+def unwell(status: int = 503) -> str:
+    raise StatusError(status)
+
+
+def failed_execute(resilience: Resilience) -> None:
+    resilience.execute("primary", unwell)
+
+
+def failed_fallback(resilience: Resilience) -> None:
+    with_fallback(resilience, unwell, unwell)
+
+
+def fallback_that_helped(resilience: Resilience) -> None:
+    with_fallback(resilience, unwell, lambda: "second")
+
+
+def mistake_of_the_caller(resilience: Resilience) -> None:
+    with_fallback(resilience, lambda: unwell(400), lambda: "second")
+
+
+def refused_inside(resilience: Resilience) -> None:
+    resilience.isolate("inner")
+    resilience.execute("outer", lambda: resilience.execute("inner", Operation("never")))
+
+
+def too_late(resilience: Resilience) -> None:
+    clock: Any = resilience.clock
+    with clock.as_process_clock(), deadline(5):
+        resilience.execute("primary", lambda: clock.advance(6))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [failed_execute, failed_fallback, fallback_that_helped, mistake_of_the_caller, refused_inside, too_late],
+    ids=lambda act: act.__name__,
+)
+def test__exceptions__are_gone_with_their_handler_without_the_collector(act: Callable[[Resilience], None]) -> None:
+    def alive() -> list[BaseException]:
+        mine = (StatusError, seawall.ResilienceError, TimeoutError)
+        return [thing for thing in gc.get_objects() if isinstance(thing, mine)]
+
+    resilience = gateway(only(retry=at_once()))
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        try:
+            act(resilience)
+        except seawall.ResilienceError:
+            pass
+        assert [error for error in alive() if error not in before] == []
+    finally:
+        gc.enable()
