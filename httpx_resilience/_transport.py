@@ -242,13 +242,14 @@ class _AsyncPort(_Port, Loops):
         await stream.aclose()
 
 
-def pass_on(call: Call) -> None:
+def pass_on(call: Call, response: Any, deadline: float) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
     request = call.request
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
-    request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, given)}
+    carrier = Carrier(request, response, "next_request", deadline, given)
+    request.extensions = {**request.extensions, "resilience": carrier}
 
 
 class _Mounted:
@@ -333,7 +334,7 @@ class ResilientTransport(_Mounted, _SyncBase):
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, result, call.deadline)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -383,7 +384,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, result, call.deadline)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:

@@ -200,7 +200,7 @@ class ResilientAdapter(BaseAdapter):
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
-            request.hooks = _Hooks(request.hooks, Carrier(request, call.deadline))
+            request.hooks = _Hooks(request.hooks, Carrier(request, result, "next", call.deadline))
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]
 
