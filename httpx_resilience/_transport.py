@@ -79,6 +79,12 @@ class LiveTimeouts(dict[str, Any]):
         return left if own is None or (left is not None and left < own) else own
 
 
+def _given_timeouts(request: Any) -> Mapping[str, Any]:
+    """What the client itself had set."""
+    given: Mapping[str, Any] = request.extensions.get("timeout") or _NO_TIMEOUT
+    return given.client if type(given) is LiveTimeouts else given  # one request object sent several times at once
+
+
 def _as_given(extensions: Any) -> Any:
     """The extensions as the user wrote them, should another send of the same request be under way."""
     timeout = extensions.get("timeout")
@@ -97,13 +103,9 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        given = call.request.extensions.get("timeout") or _NO_TIMEOUT
-        if type(given) is LiveTimeouts:  # one request object sent several times at once
-            given = given.client
-        limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if limits.passive and call.deadline is None:
+        if call.limits.passive and call.deadline is None:
             return None
-        return LiveTimeouts(given, call, admission.started)
+        return LiveTimeouts(_given_timeouts(call.request), call, admission.started)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -328,6 +330,8 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
+        given = _given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
         result = run_sync(run(call, port))
@@ -378,6 +382,8 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
+        given = _given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
         result = await run(call, port)

@@ -54,9 +54,7 @@ class _Port(Threads):
         if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
             rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
-        connect, read, _ = _client_limits(given)
-        limits = call.limits = call.policy.limits(connect, read)
-        timeout = given if limits.passive and call.deadline is None else self._clamped(call, admission, given)
+        timeout = given if call.limits.passive and call.deadline is None else self._clamped(call, admission, given)
         try:
             response = self._adapter.send(
                 request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
@@ -67,7 +65,7 @@ class _Port(Threads):
         admission.status = response.status_code
         raw = response.raw
         if timeout is not given:
-            self._loosen(call, raw, read)
+            self._loosen(call, raw, _client_limits(given)[1])
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
         if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
@@ -193,6 +191,8 @@ class ResilientAdapter(BaseAdapter):
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+        connect, read, _ = _client_limits(timeout)
+        call.limits = call.policy.limits(connect, read)
         call.sending = (stream, timeout, verify, cert, proxies)
         if call.policy.adds_key:
             add_key(call)

@@ -369,7 +369,8 @@ class HostState:
             admission.permit = bulkhead.take(admission)
             if "breaker" not in call.exempt:
                 admission.phase = self.breaker.phase
-                self.breaker.admit(admission.permit, now, 0, _patience(call))
+                patience = 0.0 if call.limits is None else call.limits.patience
+                self.breaker.admit(admission.permit, now, 0, patience)
         self._review(now)
         return verdict
 
@@ -544,10 +545,3 @@ class HostState:
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
-
-
-def _patience(call: Call) -> float:
-    """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
-    clocks = call.policy.timeouts
-    limit = clocks.idle if clocks.attempt is None else clocks.attempt
-    return limit if isinstance(limit, float) else 0.0

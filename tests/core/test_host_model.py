@@ -172,6 +172,7 @@ class HostMachine(RuleBasedStateMachine):
     @initialize(limit=limits, queue=st.integers(0, 3))
     def begin(self, limit: int | None, queue: int) -> None:
         self.stage = Stage(policy(limit, queue))
+        self.stage.client = (1, 1)  # less patient than a probe's lease
         self.state = self.stage.call().state
         self.model = Model(self.now, limit, queue)
         self.live: dict[int, Admission] = {}

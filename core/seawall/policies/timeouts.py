@@ -7,6 +7,7 @@ who enforces it is the mount.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -70,7 +71,16 @@ class Timeouts:
 class Limits:
     """The clocks of one call, with the client's own folded in. None: unlimited. One per policy and client limits."""
 
-    __slots__ = ("attempt", "attempt_is_ours", "connect", "connect_is_ours", "idle", "idle_is_ours", "passive")
+    __slots__ = (
+        "attempt",
+        "attempt_is_ours",
+        "connect",
+        "connect_is_ours",
+        "idle",
+        "idle_is_ours",
+        "passive",
+        "patience",
+    )
 
     def __init__(self, timeouts: Timeouts, connect: float | None, read: float | None) -> None:
         own = _set(timeouts.connect)
@@ -91,6 +101,9 @@ class Limits:
         self.idle, self.idle_is_ours = _shorter(idle, read)
         self.attempt = attempt
         self.attempt_is_ours = isinstance(timeouts.attempt, float) or total is not None or read is None
+        wait = attempt if self.attempt_is_ours and attempt is not None else self.idle
+        self.patience = 0.0 if wait is None or math.isinf(wait) else wait
+        """Seconds after which a silent host will have been given up, by whoever's clock; 0: nobody has one."""
         self.passive = not (self.connect_is_ours or self.idle_is_ours or self.attempt_is_ours)
         """The client's own limits are the shorter ones: nothing to do, unless a deadline is near."""
 
