@@ -171,24 +171,30 @@ async def _enter(
     ticket: Ticket | None = None
     try:
         while refused is not None and not isinstance(refused, Rejection):
+            now = clock.monotonic()
             if isinstance(refused, Ticket):
                 ticket = refused
-                seconds: float | Rejection = turn_in(call, ticket, ends, clock.monotonic())
+                seconds: float | Rejection = turn_in(call, ticket, ends, now)
             else:
-                seconds = opens_in(call, refused, ends, clock.monotonic())
+                seconds = opens_in(call, refused, ends, now)
             if isinstance(seconds, Rejection):
                 refused = seconds
                 break
-            if ticket is not None:
-                await runtime.wait(ticket, seconds)
+            if isinstance(refused, Ticket):
+                await runtime.wait(refused, seconds)
             else:
                 await _sleep(call, seconds, runtime)
+                if ticket is not None:
+                    ticket.joined_at += clock.monotonic() - now  # at the gate nobody waits for a permit
             now = clock.monotonic()
             if ends is not None and now >= ends:
                 refused = too_late(call, now)
                 break
             refused = state.enter(admission, ticket, now)
-            ticket = refused if isinstance(refused, Ticket) else None
+            if isinstance(refused, Ticket):
+                ticket = refused
+            elif not isinstance(refused, float):
+                ticket = None
     except BaseException:
         if ticket is not None:
             state.leave(ticket, clock.monotonic(), refused=False)

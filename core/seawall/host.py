@@ -138,7 +138,7 @@ class HostState:
         return verdict
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
-        """Look again after a wait. A ticket that is not returned is done with."""
+        """Look again after a wait. The ticket is done with if the answer is None or a rejection."""
         with self._lock:
             self._tidy(now)
             verdict = self._consider(admission, ticket, now)
@@ -355,7 +355,9 @@ class HostState:
         if verdict is not None:
             self.window.count(Column.REJECTED, now)
         elif now < self.gate:
-            verdict = self.gate
+            if ticket is not None:
+                bulkhead.queue.step_aside(ticket)
+            return self.gate
         elif "bulkhead" not in call.exempt:
             turn = bulkhead.line_up(ticket, now)
             if isinstance(turn, Ticket):
