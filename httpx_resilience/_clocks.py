@@ -40,6 +40,12 @@ class LiveTimeouts(dict[str, Any]):
         return own if left is None else left
 
 
+def given_timeouts(request: Any) -> Mapping[str, Any]:
+    """What the client itself had set."""
+    given: Mapping[str, Any] = request.extensions.get("timeout") or NO_TIMEOUT
+    return given.client if type(given) is LiveTimeouts else given  # one request object sent several times at once
+
+
 def as_given(extensions: Any) -> Any:
     """The extensions as the user wrote them, should another send of the same request be under way."""
     timeout = extensions.get("timeout")

@@ -50,11 +50,14 @@ class _Body(Admission):
         if piece:
             watch.content()
 
-    def fail(self, error: Exception) -> Exception:
-        """The body broke: settle, and give the exception to raise."""
+    def fail(self, error: Exception) -> None:
+        """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
+        if self.ahead is not None:
+            self.ahead.error = None
         library = library_of(self.call.request)
         rejection = body_failed(self.call, self, error, library.outcome(error))
-        return error if rejection is None else dress(self.call, rejection, library.leaves)
+        if rejection is not None:
+            raise dress(self.call, rejection, library.leaves)
 
 
 class BodyLogic(_Body):
@@ -79,10 +82,8 @@ class BodyLogic(_Body):
                     self.came(chunk, watch)
                     yield chunk
         except Exception as error:
-            raised = self.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
+            self.fail(error)
+            raise
         except GeneratorExit:  # left early: `close` follows, the headers stand
             raise
         except BaseException:
@@ -135,10 +136,8 @@ class AsyncBodyLogic(_Body):
             self.finish()
             raise
         except Exception as error:
-            raised = self.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
+            self.fail(error)
+            raise
         except BaseException:
             self.abandon()
             raise

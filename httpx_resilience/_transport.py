@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union, cast
 
-from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, speaks_http2, unclamp
 from httpx_resilience._stream import ReadAhead
@@ -76,15 +76,11 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        request = call.request
-        given = request.extensions.get("timeout") or NO_TIMEOUT
-        if type(given) is LiveTimeouts:  # one request object sent several times at once
-            given = given.client
-        limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+        request, limits = call.request, call.limits
         if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts(given, watch)
+        return LiveTimeouts(given_timeouts(request), watch)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -129,8 +125,10 @@ class _Port(ABC):
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:
-            if admission.ahead is not None and admission.ahead.rest is not None:
-                await self.end(admission.ahead.rest)
+            if admission.ahead is not None:
+                admission.ahead.error = None
+                if admission.ahead.rest is not None:
+                    await self.end(admission.ahead.rest)
             if admission.inner is not None:
                 await self.shut(admission.inner)
         except Exception:
@@ -158,6 +156,8 @@ class _Port(ABC):
         other = self.resilience.call(route, request)
         if other is None:  # that host is switched off
             return None
+        timeouts = given_timeouts(request)
+        other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
         return await on_behalf(call, other, cast("Runtime", self))
 
     def content(self, call: Call) -> bytes:
@@ -281,13 +281,14 @@ class _AsyncPort(_Port, Loops):
         return _whole(response, await response.aread())
 
 
-def pass_on(call: Call) -> None:
+def pass_on(call: Call, response: Any, deadline: float) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
     request = call.request
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
-    request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, call.outer, given)}
+    carrier = Carrier(request, response, "next_request", deadline, call.outer, given)
+    request.extensions = {**request.extensions, "resilience": carrier}
 
 
 def _framing(request: Any) -> list[tuple[str, str]]:
@@ -358,13 +359,13 @@ class _Mounted:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
         watch_above(call.request.headers, self.resilience)
         if isinstance(result, Failed):
-            raise blame(call, result.error)
+            raise blame(call, result.take())
         if not isinstance(result, Rejection):
             return result
+        if call.policy.rejections == "raise":
+            raise dress(call, result, library.leaves)
         error = dress(call, result, library.leaves)
-        if call.policy.rejections == "respond":
-            return library.answer(call, refusal(error))
-        raise error from result.cause
+        return library.answer(call, refusal(error))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
@@ -396,13 +397,15 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
+        given = given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
         result = run_sync(journey(call, port))
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, result, call.deadline)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -447,13 +450,15 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
+        given = given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
         result = await journey(call, port)
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, result, call.deadline)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:

@@ -73,9 +73,8 @@ class _Port(Threads):
             rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
         connect, read, total = _client_limits(given)
-        limits = call.limits = call.policy.limits(connect, read)
         timeout, watch = given, None
-        if not limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
+        if not call.limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
             watch = admission.watch = Watch(call, admission.started)
             timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
@@ -135,6 +134,7 @@ class _Port(Threads):
                 admission.finish()
             response.raw = served_again(raw, admission, head, complete=complete, error=error)
             ahead = admission.ahead = (head, complete)
+            del error  # its traceback leads to this frame
         head, complete = ahead
         return head if complete else None
 
@@ -171,7 +171,8 @@ class _Port(Threads):
         other = self._resilience.call(route, request)
         if other is None:  # that host is switched off
             return None
-        other.sending = call.sending
+        connect, read, _ = _client_limits(call.sending[1])
+        other.sending, other.limits = call.sending, other.policy.limits(connect, read)
         return await on_behalf(call, other, self)
 
     async def read(self, response: Any) -> Answer:
@@ -260,6 +261,8 @@ class ResilientAdapter(BaseAdapter):
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+        connect, read, _ = _client_limits(timeout)
+        call.limits = call.policy.limits(connect, read)
         call.sending = (stream, timeout, verify, cert, proxies)
         if call.policy.adds_key:
             add_key(call)
@@ -267,7 +270,8 @@ class ResilientAdapter(BaseAdapter):
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
-            request.hooks = _Hooks(request.hooks, Carrier(request, call.deadline, call.outer))
+            carrier = Carrier(request, result, "next", call.deadline, call.outer)
+            request.hooks = _Hooks(request.hooks, carrier)
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]
 
@@ -295,13 +299,12 @@ class ResilientAdapter(BaseAdapter):
         """Hand over an error answer, raise what the call ended in, or answer for it."""
         watch_above(call.request.headers, self.resilience)
         if isinstance(result, Failed):
-            raise blame(call, result.error)
+            raise blame(call, result.take())
         if not isinstance(result, Rejection):
             return result
-        error = dress(call, result, LEAVES)
         if call.policy.rejections == "raise":
-            raise error from result.cause
-        return self._port.respond(call, refusal(error))
+            raise dress(call, result, LEAVES)
+        return self._port.respond(call, refusal(dress(call, result, LEAVES)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":

@@ -57,14 +57,15 @@ class Body(Admission):
         if self.ended or not piece or raw.closed:  # a mock's body gives back no connection at its end
             self.finish()
 
-    def broke_off(self, error: BaseException) -> BaseException:
-        """A read raised: settle, and give the exception to raise."""
+    def broke_off(self, error: BaseException) -> None:
+        """A read raised: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
         self.reading = False
         if not isinstance(error, Exception):
             self.abandon()
-            return error
+            return
         rejection = body_failed(self.call, self, error, outcome(error))
-        return error if rejection is None else dress(self.call, rejection, LEAVES)
+        if rejection is not None:
+            raise dress(self.call, rejection, LEAVES)
 
 
 def follow(raw: Any, body: Body) -> bool:
@@ -145,12 +146,12 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
         try:
             piece = (plain if body.watch is None else read)(self, *args, **kwargs)
         except BaseException as error:
-            raised = body.broke_off(error)
-            if isinstance(error, OutOfTime):  # urllib3 closes what it sees break itself
-                self.close()
-            if raised is error:
-                raise
-            raise raised from error
+            try:
+                body.broke_off(error)
+            finally:
+                if isinstance(error, OutOfTime):  # urllib3 closes what it sees break itself
+                    self.close()
+            raise
         body.read_one(self, piece)
         return piece
 
@@ -234,11 +235,12 @@ class _Served(HTTPResponse):
         if error is None or (piece and (args or kwargs.get("amt") is not None)):
             return piece
         source.error = None
-        raised = self.body.broke_off(error)
-        source.let_go()
-        if raised is error:
+        try:
+            self.body.broke_off(error)
             raise error
-        raise raised from error
+        finally:
+            source.let_go()
+            del error
 
     def close(self) -> None:
         source: Any = self._fp

@@ -126,7 +126,7 @@ class Call(Report):
     own_delays: int = 0
     """Steps of the own backoff since the last delay the server gave."""
     limits: Any = None
-    """The clocks with the client's own folded in (`Limits`)."""
+    """The clocks with the client's own folded in (`Limits`): whoever makes the call knows those."""
     whole: float | None = None
     """The deadline without what is reserved for ways to degrade: that of the body."""
     outer: float | None = None

@@ -144,7 +144,7 @@ class HostState:
         return verdict
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
-        """Look again after a wait. A ticket that is not returned is done with."""
+        """Look again after a wait. The ticket is done with if the answer is None or a rejection."""
         with self._lock:
             self._tidy(now)
             verdict = self._consider(admission, ticket, now)
@@ -375,7 +375,9 @@ class HostState:
         if verdict is not None:
             self.window.count(Column.REJECTED, now)
         elif now < self.gate:
-            verdict = self.gate
+            if ticket is not None:
+                bulkhead.queue.step_aside(ticket)
+            return self.gate
         elif "bulkhead" not in call.exempt:
             turn = bulkhead.line_up(ticket, now)
             if isinstance(turn, Ticket):
@@ -389,7 +391,8 @@ class HostState:
             admission.permit = bulkhead.take(admission)
             if "breaker" not in call.exempt:
                 admission.phase = self.breaker.phase
-                self.breaker.admit(admission.permit, now, 0, _patience(call))
+                patience = 0.0 if call.limits is None else call.limits.patience
+                self.breaker.admit(admission.permit, now, 0, patience)
         self._review(now)
         return verdict
 
@@ -564,12 +567,3 @@ class HostState:
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
-
-
-def _patience(call: Call) -> float:
-    """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
-    clocks = call.policy.timeouts
-    limit = clocks.attempt
-    if limit is None:
-        limit = clocks.first_byte or clocks.idle
-    return limit if isinstance(limit, float) else 0.0

@@ -6,6 +6,7 @@ Everything here is arithmetic on one call; the flow acts on it.
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff, telling
@@ -75,7 +76,9 @@ def body_failed(call: Call, admission: Admission, error: Exception, outcome: Out
     attach(error, call)
     call.ending = Ending.BODY_BROKE
     admission.broke(outcome)
-    return clock_rang(call, outcome) if outcome.scope is not None else None
+    rejection = clock_rang(call, outcome, error) if outcome.scope is not None else None
+    outcome.error = None  # as the flow does when an attempt has ended
+    return rejection
 
 
 def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, now: float) -> Ending | float:
@@ -149,9 +152,9 @@ def too_late(call: Call, now: float) -> Rejection:
     return Rejection(Reason.DEADLINE, call.state.name, scope="total", limit=_length(call, "total"))
 
 
-def clock_rang(call: Call, outcome: Outcome) -> Rejection:
+def clock_rang(call: Call, outcome: Outcome, error: BaseException | None) -> Rejection:
     scope = outcome.scope or "total"
-    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=_length(call, scope), cause=outcome.error)
+    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=_length(call, scope), cause=error)
 
 
 def _length(call: Call, scope: str) -> float | None:
@@ -188,7 +191,7 @@ def _ask_user(call: Call, outcome: Outcome) -> None:
     classify = call.policy.classify
     if classify is not None:
         try:
-            verdict: object = classify(outcome, call.request)
+            verdict: object = classify(copy(outcome), call.request)  # his to keep: ours lets go of the error
             if verdict is not None and not isinstance(verdict, Verdict):
                 _close(verdict)
                 raise TypeError("classify= must give a Verdict or None")

@@ -208,7 +208,7 @@ class Response(Protocol):
     def headers(self) -> Headers: ...
 
 
-def reject_async(function: Callable[..., Any] | None, field: str) -> None:
+def reject_async(function: Callable[..., Any] | None, field: str, cure: str = "give a plain function") -> None:
     """Refuse a coroutine function where the answer is needed at once."""
     if function is None:
         return
@@ -219,4 +219,4 @@ def reject_async(function: Callable[..., Any] | None, field: str) -> None:
         plain = plain.func
     code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
     if getattr(code, "co_flags", 0) & 0x280:  # CO_COROUTINE | CO_ASYNC_GENERATOR, without importing inspect
-        raise TypeError(f"{field} is an async function, but its answer is needed at once: give a plain function")
+        raise TypeError(f"{field} is an async function, but its answer is needed at once: {cure}")

@@ -7,7 +7,7 @@ except `Timeouts`, which are inherited clock by clock.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from seawall import _check
 from seawall._check import UNSET
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from seawall.degrade.step import Step
     from seawall.outcome import Outcome, Verdict
     from seawall.policies.budget import Budget
+
+P = TypeVar("P", bound="Policy")
 
 STATE_PARTS: Final = ("budget", "breaker", "bulkhead")
 """Parts that belong to the state of a host or group, not to one request."""
@@ -127,23 +129,37 @@ class Policy:
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
-        merged: dict[str, Any] = {}
-        for f in fields(self):
-            if f.init:
-                value = getattr(self, f.name)
-                inherited = getattr(base, f.name)
-                if f.name == "timeouts" and isinstance(value, Timeouts) and isinstance(inherited, Timeouts):
-                    value = value.over(inherited)
-                merged[f.name] = inherited if value is UNSET else value
-        policy = Policy(**merged)
-        object.__setattr__(policy, "pending", (*self.pending, *(p for p in base.pending if p not in self.pending)))
-        return policy
+        return _merge(self, base, Policy)
 
     def describe(self) -> str:
         """Every effective value in words, the worst cases, and where parts contradict each other."""
         from seawall._describe import describe
 
         return describe(self)
+
+
+class EffectivePolicy(Policy):
+    """What `policy_for` gives: a policy with nothing left out, its fields typed without the marker for that.
+
+    Read `policy.retry.max_retries` after `if policy.retry is not None`. Only the clocks of `timeouts` may still be
+    unset: each client fills those in for itself.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        timeouts: Timeouts | None
+        retry: Retry | None
+        budget: Budget | None
+        breaker: Breaker | None
+        bulkhead: Bulkhead | None
+        degrade: tuple[Step, ...]
+        degrade_after: float | None
+        stream: bool
+        rejections: Literal["raise", "respond"]
+        mode: Literal["enforce", "off"]
+        classify: Callable[[Outcome, Any], Verdict | None] | None
+        group: str | None
 
 
 class Effective:
@@ -170,19 +186,18 @@ class Effective:
     )
 
     def __init__(self, policy: Policy) -> None:
-        full: Any = policy.over(DEFAULTS)
-        self.policy: Policy = full
+        self.policy = full = _merge(policy, DEFAULTS, EffectivePolicy)
         self.timeouts: Timeouts = full.timeouts or NO_CLOCKS
-        self.retry: Retry | None = full.retry
-        self.budget: Budget | None = full.budget
-        self.breaker: Breaker | None = full.breaker
-        self.bulkhead: Bulkhead | None = full.bulkhead
-        self.degrade: tuple[Step, ...] = full.degrade
-        self.degrade_after: float | None = full.degrade_after
-        self.stream: bool = full.stream
-        self.rejections: Literal["raise", "respond"] = full.rejections
-        self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
-        self.group: str | None = full.group
+        self.retry = full.retry
+        self.budget = full.budget
+        self.breaker = full.breaker
+        self.bulkhead = full.bulkhead
+        self.degrade = full.degrade
+        self.degrade_after = full.degrade_after
+        self.stream = full.stream
+        self.rejections = full.rejections
+        self.classify = full.classify
+        self.group = full.group
         self.is_off: bool = full.mode == "off"
         self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
         """Nothing of it has to be looked at before the call begins."""
@@ -286,6 +301,21 @@ def override(**parts: Unpack[_Parts]) -> Override:
     if policy.group:
         raise ValueError("override: group chooses the state of a host: configure it on the Resilience")
     return Override(policy)
+
+
+def _merge(policy: Policy, base: Policy, kind: type[P]) -> P:
+    parts: dict[str, Any] = {}
+    for f in fields(policy):
+        if f.init:
+            value = getattr(policy, f.name)
+            inherited = getattr(base, f.name)
+            if f.name == "timeouts" and isinstance(value, Timeouts) and isinstance(inherited, Timeouts):
+                value = value.over(inherited)
+            parts[f.name] = inherited if value is UNSET else value
+    merged = kind(**parts)
+    pending = (*policy.pending, *(p for p in base.pending if p not in policy.pending))
+    object.__setattr__(merged, "pending", pending)
+    return merged
 
 
 def _preset(policy: Policy, later: tuple[str, ...], parts: _Parts) -> Policy:

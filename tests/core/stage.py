@@ -119,7 +119,6 @@ class Peer(VirtualRuntime):
         return await step(call)
 
     async def send(self, call: Call, admission: Admission) -> Answer:
-        call.limits = call.policy.limits(None, None)
         response: Answer = await super().send(call, admission)
         response.admission = admission
         admission.is_over = not response.stream
@@ -146,6 +145,8 @@ class Stage:
         self.clock = VirtualClock(START, u=u)
         self.resilience = Resilience(policy, clock=self.clock, **options)
         self.peer = Peer(*script)
+        self.client: tuple[float | None, float | None] = (None, None)
+        """The connect and read timeout of the client."""
         self.times: list[float] = []
         """When each attempt left, in seconds since the start."""
         self.held: list[Admission] = []
@@ -182,6 +183,7 @@ class Stage:
         route = self.resilience.route(HOST, "https", "api.test", None)
         call = self.resilience.call(route, request or Request(), override)
         assert call is not None
+        call.limits = call.policy.limits(*self.client)
         return call
 
     def start(self, request: Request | None = None, override: Any = None) -> Coroutine[Any, Any, Any]:
@@ -265,6 +267,7 @@ def call_to(resilience: Resilience, url: str, method: str = "GET") -> Call:
     request.url = url
     call = resilience.call(resilience.routes.get(origin) or resilience.route(origin, *origin), request)
     assert call is not None
+    call.limits = call.policy.limits(None, None)
     return call
 
 

@@ -121,6 +121,14 @@ def test__policy_for__leaves_nothing_unset() -> None:
     assert UNSET not in [getattr(policy, name) for name in PARTS]
 
 
+def test__policy_for__is_a_policy_that_pickles_and_may_be_configured_again() -> None:
+    resilience = Resilience()
+    policy = resilience.policy_for("GET", "https://a.com/")
+    assert pickle.loads(pickle.dumps(policy)) == policy
+    resilience.configure("https://b.com", policy)
+    assert resilience.policy_for("GET", "https://b.com/") == policy
+
+
 def test__defaults__are_the_measured_ones() -> None:
     policy = Resilience().policy_for("GET", "https://a.com/")
     assert policy.timeouts == Timeouts()

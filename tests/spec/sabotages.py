@@ -268,7 +268,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.24", EXECUTION, "errors=(first, second)", "errors=(second,)"),
     # 9 Usage shown
     ("S9.01", POLICY, 'idempotency_key="auto")', "idempotency_key=None)"),
-    ("S9.02", EXECUTION, "first = _worth_a_fallback(error)\n    try:\n        return execute(",
+    ("S9.02", EXECUTION, "first = error\n    try:\n        return execute(",
      "raise\n    try:\n        return execute("),
     ("S9.03", BOOK, "policy = policy.over(self.policies[text])", "policy = self.policies[text].over(policy)"),
     ("S9.04", HOST, "RLock()", NO_LOCK),

@@ -7,6 +7,7 @@ who enforces it is the mount.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -102,6 +103,7 @@ class Limits:
         "idle",
         "idle_is_ours",
         "passive",
+        "patience",
         "stream",
     )
 
@@ -126,6 +128,9 @@ class Limits:
         self.attempt_is_ours = attempt is not None and (
             isinstance(timeouts.attempt, float) or total is not None or read is None
         )
+        wait = attempt if self.attempt_is_ours else self.first_byte or self.idle
+        self.patience = 0.0 if wait is None or math.isinf(wait) else wait
+        """Seconds after which a silent host will have been given up, by whoever's clock; 0: nobody has one."""
         self.first_content = _set(timeouts.first_content)
         self.stream = _set(timeouts.stream)
         self.passive = not (
