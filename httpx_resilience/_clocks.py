@@ -18,13 +18,15 @@ class LiveTimeouts(dict[str, Any]):
     Equal to what the client had set, should anybody compare.
     """
 
-    __slots__ = ("client", "watch")
+    __slots__ = ("client", "is_hard", "watch")
 
-    def __init__(self, given: Mapping[str, Any], watch: Watch) -> None:
+    def __init__(self, given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> None:
         super().__init__(given)
         self.client = given
         """What the client itself had set."""
         self.watch = watch
+        self.is_hard = is_hard
+        """The pool underneath makes connections of ours."""
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
@@ -35,6 +37,8 @@ class LiveTimeouts(dict[str, Any]):
             left: Any = self.watch.read_within(own)
         elif key == "write":
             left = self.watch.write_within(own)
+        elif key == "pool":
+            left = self.watch.pool_within(own, is_exact=self.is_hard)
         else:
             left = self.watch.connect_within(own)
         return own if left is None else left

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, Union
 
 from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
-from httpx_resilience._network import clamp, speaks_http2, unclamp
+from httpx_resilience._network import clamp, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
 from seawall.classification import streams
 from seawall.clocks import Watch
@@ -63,12 +63,13 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "library")
+    __slots__ = ("admission", "inner", "is_hard", "library")
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission]) -> None:
+    def __init__(self, inner: Any, library: Library, body: type[Admission], *, is_hard: bool) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
+        self.is_hard = is_hard
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
@@ -80,7 +81,7 @@ class _Port(ABC):
         if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts(given, watch)
+        return LiveTimeouts(given, watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -192,9 +193,9 @@ class _SyncPort(_Port, Threads):
 class _AsyncPort(_Port, Loops):
     __slots__ = ("_scoped",)
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission], *, scoped: bool) -> None:
-        super().__init__(inner, library, body)
-        self._scoped = scoped
+    def __init__(self, inner: Any, library: Library, body: type[Admission], *, is_hard: bool) -> None:
+        super().__init__(inner, library, body, is_hard=is_hard)
+        self._scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
     async def send(self, call: Call, admission: Any) -> Any:
@@ -356,7 +357,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = _SyncPort(self.inner, library, library.body)
+        self._port = _SyncPort(self.inner, library, library.body, is_hard=self._is_hard)
         return self._port
 
     def __enter__(self) -> Self:
@@ -407,8 +408,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        scoped = not self._is_hard or speaks_http2(self.inner)
-        self._port = _AsyncPort(self.inner, library, library.async_body, scoped=scoped)
+        self._port = _AsyncPort(self.inner, library, library.async_body, is_hard=self._is_hard)
         return self._port
 
     async def __aenter__(self) -> Self:
