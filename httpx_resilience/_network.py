@@ -75,6 +75,19 @@ def needs_scopes(transport: Any) -> bool:
     return bool(getattr(pool, "_http2", False)) or not isinstance(backend, _Backend) or not backend.is_native
 
 
+def dead_connections(transport: Any) -> list[Any]:
+    """Connections to be closed: httpcore leaves a tunnel whose TLS failed in its pool, where it takes a place for ever."""
+    dead: list[Any] = []
+    for connection in getattr(getattr(transport, "_pool", None), "connections", ()):
+        inner = connection
+        while inner is not None:
+            stream = getattr(inner, "_network_stream", None)
+            if isinstance(stream, _Stream) and stream.is_dead:
+                dead.append(connection)
+            inner = getattr(inner, "_connection", None)
+    return dead
+
+
 def _core_of(pool: Any) -> Any:
     """httpcore or httpcore2, whichever the pool is from."""
     for kind in type(pool).__mro__:
@@ -198,9 +211,9 @@ class AsyncBackend(_Backend):
         except GeneratorExit:  # no more awaiting
             raise
         except BaseException:  # cancelled from outside: nobody will get what was won
-            await _close(won)
+            await close_all(won)
             raise
-        await _close(won[1:])
+        await close_all(won[1:])
         if won:
             return won[0]
         raise errors[-1]  # the one that took longest
@@ -231,6 +244,8 @@ class _Stream:
         self._is_shared = backend.always_http2 or (tls is not None and tls.selected_alpn_protocol() == "h2")
         """Requests share it: what is written or read for one may be another's."""
         self.is_exact = not self._is_shared and _is_from(self.core, inner)
+        self.is_dead = False
+        """TLS was to begin on it, and failed."""
 
     def _limit(self, timeout: float | None, late: type[Exception], data: bytes | None = None) -> float | None:
         """What the library's stream is to be given as `timeout`. Tells the attempt of a write."""
@@ -274,8 +289,13 @@ class Stream(_Stream):
         self._sock = inner.get_extra_info("socket")
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        limit = self._limit(timeout, self.core.ReadTimeout)
-        return self.inner.read(max_bytes, timeout if self._is_nested else limit)  # type: ignore[no-any-return]
+        try:
+            limit = self._limit(timeout, self.core.ReadTimeout)
+            return self.inner.read(max_bytes, timeout if self._is_nested else limit)  # type: ignore[no-any-return]
+        except BaseException:
+            if self._opening is not None:  # httpcore's SOCKS handshake would leave it open
+                self.close()
+            raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         limit = self._limit(timeout, self.core.WriteTimeout, buffer)
@@ -314,14 +334,26 @@ class Stream(_Stream):
             return Stream(inner, self._backend, timeout)
 
     def _tls(self, context: ssl.SSLContext, server_hostname: str | None, timeout: float | None) -> Any:
-        return self.inner.start_tls(ssl_context=context, server_hostname=server_hostname, timeout=timeout)
+        try:
+            return self.inner.start_tls(ssl_context=context, server_hostname=server_hostname, timeout=timeout)
+        except BaseException:
+            self.is_dead = True
+            raise
 
 
 class AsyncStream(_Stream):
     """An async connection."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self.inner.read(max_bytes, self._limit(timeout, self.core.ReadTimeout))  # type: ignore[no-any-return]
+        try:
+            limit = self._limit(timeout, self.core.ReadTimeout)
+            return await self.inner.read(max_bytes, limit)  # type: ignore[no-any-return]
+        except GeneratorExit:  # no more awaiting
+            raise
+        except BaseException:
+            if self._opening is not None:  # httpcore's SOCKS handshake would leave it open
+                await close_all([self])
+            raise
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await self.inner.write(buffer, self._limit(timeout, self.core.WriteTimeout, buffer))
@@ -345,7 +377,11 @@ class AsyncStream(_Stream):
             return AsyncStream(await self._tls(ssl_context, server_hostname, timeout.seconds()), self._backend, timeout)
 
     async def _tls(self, context: ssl.SSLContext, server_hostname: str | None, timeout: float | None) -> Any:
-        return await self.inner.start_tls(ssl_context=context, server_hostname=server_hostname, timeout=timeout)
+        try:
+            return await self.inner.start_tls(ssl_context=context, server_hostname=server_hostname, timeout=timeout)
+        except BaseException:
+            self.is_dead = True
+            raise
 
 
 class _Connecting:
@@ -384,12 +420,14 @@ def _pause(seconds: float) -> tuple[float, bool]:
     return (left, True) if left <= seconds else (seconds, False)
 
 
-async def _close(streams: list[Any]) -> None:
-    import anyio
+async def close_all(closing: list[Any]) -> None:
+    """Close streams or connections, even if the task is being cancelled."""
+    if closing:
+        import anyio
 
-    with anyio.CancelScope(shield=True):
-        for stream in streams:
-            await stream.aclose()
+        with anyio.CancelScope(shield=True):
+            for each in closing:
+                await each.aclose()
 
 
 def _is_from(core: Any, thing: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, Union
 
 from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
-from httpx_resilience._network import clamp, needs_scopes, unclamp
+from httpx_resilience._network import clamp, close_all, dead_connections, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
 from seawall.classification import streams
 from seawall.clocks import Watch
@@ -169,6 +169,10 @@ class _SyncPort(_Port, Threads):
             request.extensions = {**given, "timeout": live}
             try:
                 response = self.inner.handle_request(request)
+            except BaseException:
+                for connection in dead_connections(self.inner):
+                    connection.close()
+                raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
                 live.watch.report()
@@ -211,6 +215,11 @@ class _AsyncPort(_Port, Loops):
                 response = await within(watch.whole_within(), self.inner.handle_async_request(request))
             else:
                 response = await self.inner.handle_async_request(request)
+        except GeneratorExit:  # no more awaiting
+            raise
+        except BaseException:
+            await close_all(dead_connections(self.inner))
+            raise
         finally:
             request.extensions = given
             watch.is_exact = watch.is_exact or admission.scoped
