@@ -139,7 +139,7 @@ class Backend(_Backend):
         if type(timeout) is not Left:
             return self.stream(self.inner.connect_tcp(host, port, timeout=timeout, **more))
         with _Connecting(timeout, self.core):
-            found = addresses(host, port, timeout.seconds()) if self.is_native else [host]
+            found = self._resolve(host, port, timeout)
             for parts in range(len(found), 1, -1):  # one silent address leaves time for the next
                 try:
                     stream = self.inner.connect_tcp(found[-parts], port, timeout=timeout.share(parts), **more)
@@ -147,6 +147,12 @@ class Backend(_Backend):
                     continue
                 return self.stream(stream, timeout)
             return self.stream(self.inner.connect_tcp(found[-1], port, timeout=timeout.share(1), **more), timeout)
+
+    def _resolve(self, host: str, port: int, timeout: Left) -> list[str]:
+        try:
+            return addresses(host, port, timeout.seconds()) if self.is_native else [host]
+        except UnicodeError:  # no name at all: the library shall say so
+            return [host]
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> Any:
         if type(timeout) is not Left:
@@ -179,8 +185,14 @@ class AsyncBackend(_Backend):
         if type(timeout) is not Left:
             return self.stream(await self.inner.connect_tcp(host, port, timeout=timeout, **more))
         with _Connecting(timeout, self.core):
-            found = await addresses_async(host, port, timeout.seconds()) if self.is_native else [host]
+            found = await self._resolve(host, port, timeout)
             return self.stream(await self._first(found, port, timeout, more), timeout)
+
+    async def _resolve(self, host: str, port: int, timeout: Left) -> list[str]:
+        try:
+            return await addresses_async(host, port, timeout.seconds()) if self.is_native else [host]
+        except UnicodeError:
+            return [host]
 
     async def _first(self, found: list[str], port: int, timeout: Left, more: dict[str, Any]) -> Any:
         """The address that connects first; the next is tried when one fails or is slow."""

@@ -18,7 +18,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import Timeout, connection
 
 from seawall.clocks import Left
@@ -187,8 +187,8 @@ class _Connection(_Base):
         try:
             found = addresses(host, self.port, timeout.seconds())
             sock = self._first(found, timeout)
-        except UnicodeError:
-            raise LocationParseError(f"'{host}', label empty or too long") from None
+        except UnicodeError:  # no name at all: urllib3 shall say so
+            return super()._new_conn()
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
