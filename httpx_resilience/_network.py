@@ -259,10 +259,10 @@ class _Stream:
         self.is_dead = False
         """TLS was to begin on it, and failed."""
 
-    def _limit(self, timeout: float | None, late: type[Exception], data: bytes | None = None) -> float | None:
+    def _limit(self, timeout: float | None, late: type[Exception], data: bytes = b"") -> float | None:
         """What the library's stream is to be given as `timeout`. Tells the attempt of a write."""
         opening = self._opening
-        if opening is not None and data is not None and not data.startswith(_TO_A_PROXY):
+        if opening is not None and data and not data.startswith(_TO_A_PROXY):  # an empty write ends each request
             opening = self._opening = None
             if type(timeout) is Left:
                 timeout.watch.speaks_to(proxy=False)
@@ -278,7 +278,7 @@ class _Stream:
             if opening is not None:
                 watch.speaks_to(proxy=True)
                 return opening.for_proxy(own)
-            if data is not None or self._is_shared:
+            if data or self._is_shared:
                 watch.wrote = True
             return timeout.seconds()  # type: ignore[union-attr]
         except OutOfTime as error:
@@ -370,7 +370,7 @@ class AsyncStream(_Stream):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         await self.inner.write(buffer, self._limit(timeout, self.core.WriteTimeout, buffer))
 
-    def _limit(self, timeout: float | None, late: type[Exception], data: bytes | None = None) -> float | None:
+    def _limit(self, timeout: float | None, late: type[Exception], data: bytes = b"") -> float | None:
         if self._is_shared and type(timeout) is Left:  # what times out here fails every request on the connection
             timeout.watch.is_proof = timeout.watch.wrote = True
             self._opening = None
