@@ -75,17 +75,25 @@ def needs_scopes(transport: Any) -> bool:
     return bool(getattr(pool, "_http2", False)) or not isinstance(backend, _Backend) or not backend.is_native
 
 
-def dead_connections(transport: Any) -> list[Any]:
-    """Connections to be closed: httpcore leaves a tunnel whose TLS failed in its pool, where it takes a place for ever."""
-    dead: list[Any] = []
-    for connection in getattr(getattr(transport, "_pool", None), "connections", ()):
-        inner = connection
-        while inner is not None:
-            stream = getattr(inner, "_network_stream", None)
-            if isinstance(stream, _Stream) and stream.is_dead:
-                dead.append(connection)
-            inner = getattr(inner, "_connection", None)
-    return dead
+def left_behind(transport: Any) -> list[Any]:
+    """Connections to be closed, after an error before there was one.
+
+    httpcore leaves two kinds in its pool, each a place taken for ever: a tunnel whose TLS failed, and (httpcore 1) a
+    connection assigned to a call at the moment it stopped waiting, which nobody will ever connect.
+    """
+    pool, closing = transport._pool, list[Any]()
+    connections = list(pool.connections)
+    wanted = [request.connection for request in getattr(pool, "_requests", ())]  # read after: what is new has an owner
+    for connection in connections:
+        leaf = connection
+        while (inner := getattr(leaf, "_connection", None)) is not None:
+            leaf = inner
+        stream = getattr(leaf, "_network_stream", None)
+        if isinstance(stream, _Stream) and stream.is_dead:
+            closing.append(connection)
+        elif hasattr(leaf, "_connect_failed") and connection not in wanted:
+            leaf._connect_failed = True
+    return closing
 
 
 def _core_of(pool: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, Union
 
 from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
-from httpx_resilience._network import clamp, close_all, dead_connections, needs_scopes, unclamp
+from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
 from seawall.classification import streams
 from seawall.clocks import Watch
@@ -170,8 +170,9 @@ class _SyncPort(_Port, Threads):
             try:
                 response = self.inner.handle_request(request)
             except BaseException:
-                for connection in dead_connections(self.inner):
-                    connection.close()
+                if self.is_hard and live.watch.is_connecting:
+                    for connection in left_behind(self.inner):
+                        connection.close()
                 raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
@@ -218,7 +219,8 @@ class _AsyncPort(_Port, Loops):
         except GeneratorExit:  # no more awaiting
             raise
         except BaseException:
-            await close_all(dead_connections(self.inner))
+            if self.is_hard and watch.is_connecting:
+                await close_all(left_behind(self.inner))
             raise
         finally:
             request.extensions = given

@@ -50,7 +50,7 @@ def clamp(adapter: Any, keep_alive: float | None = None) -> bool:
 
     Raises RuntimeError if gevent took the socket module over after it was imported here.
     """
-    manager = getattr(adapter, "poolmanager", None)
+    manager: Any = getattr(adapter, "poolmanager", None)
     if not isinstance(getattr(manager, "pool_classes_by_scheme", None), dict):
         return False
     if socket.socket is not SOCKET:
@@ -87,9 +87,9 @@ def unclamp(adapter: Any) -> None:
         classes.users -= 1
         if classes.users:
             return
-        hook = vars(adapter).pop(_HOOK, None)
-        if getattr(hook, "plain", None) is not None:
-            setattr(adapter, _HOOK, hook.plain)  # type: ignore[union-attr]
+        plain: Any = getattr(vars(adapter).pop(_HOOK, None), "plain", None)  # pyright: ignore
+        if plain is not None:
+            setattr(adapter, _HOOK, plain)
         for each in (manager, *getattr(adapter, "proxy_manager", {}).values()):
             if isinstance(each.pool_classes_by_scheme, _Classes):
                 each.pool_classes_by_scheme = each.pool_classes_by_scheme.plain
@@ -97,9 +97,9 @@ def unclamp(adapter: Any) -> None:
 
 
 def _exchange(manager: Any, keep_alive: float | None) -> None:
-    classes = getattr(manager, "pool_classes_by_scheme", None)
-    if isinstance(classes, dict) and not isinstance(classes, _Classes):
-        manager.pool_classes_by_scheme = _Classes(classes, keep_alive)
+    classes: Any = getattr(manager, "pool_classes_by_scheme", None)
+    if type(classes) is dict:
+        manager.pool_classes_by_scheme = _Classes(classes, keep_alive)  # pyright: ignore[reportUnknownArgumentType]
         manager.clear()
 
 
@@ -207,9 +207,7 @@ class _Connection(_Base):
         return self._to(found[-1], timeout.share(1))
 
     def _to(self, address: str, seconds: float) -> Any:
-        return connection.create_connection(
-            (address, self.port), seconds, self.source_address, self.socket_options
-        )
+        return connection.create_connection((address, self.port), seconds, self.source_address, self.socket_options)
 
     def _connect_aside(self, timeout: Left) -> Any:
         """A class that connects in its own way (SOCKS, a Unix socket) may take its time, in a thread of its own."""
@@ -222,7 +220,7 @@ class _Connection(_Base):
 
     def _connect_tls_proxy(self, *args: Any, **options: Any) -> Any:
         timeout = self.timeout
-        sock = clamped(super()._connect_tls_proxy(*args, **options))
+        sock = clamped(super()._connect_tls_proxy(*args, **options))  # pyright: ignore[reportUnknownMemberType]
         if type(timeout) is Left:
             sock.settimeout(timeout)
         return sock

@@ -10,7 +10,17 @@ from tests.contract.conftest import kit, names, pytest_itemcollected, pytest_pyf
 from tests.contract.fixtures import other, peer, stack, watchdog
 from tests.deadlines.machine import Machine
 
-__all__ = ["kit", "machine", "names", "other", "peer", "pytest_itemcollected", "pytest_pyfunc_call", "stack", "watchdog"]
+__all__ = [
+    "kit",
+    "machine",
+    "names",
+    "other",
+    "peer",
+    "pytest_itemcollected",
+    "pytest_pyfunc_call",
+    "stack",
+    "watchdog",
+]
 
 
 @pytest.fixture

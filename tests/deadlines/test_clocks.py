@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import seawall
-from seawall import Policy, Timeouts
+from seawall import Timeouts
 from tests.contract import steps
 from tests.contract.clients import Kit
 from tests.contract.peer import Peer
@@ -19,7 +19,7 @@ from tests.deadlines.machine import OVERSHOOT, Machine
 from tests.deadlines.peers import GAP, Raw, hears_then, opens_then, silent
 from tests.deadlines.rows import HEADERS, PATIENT, black_hole, client, dripping, dripping_body, is_httpx, tunnel
 
-CLOCK = 0.2
+CLOCK = 0.12
 EVENTS = [("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")]
 
 

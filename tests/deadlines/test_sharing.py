@@ -9,8 +9,10 @@ import time
 import weakref
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 from typing import Any
 
+import httpx
 import pytest
 
 import seawall
@@ -132,6 +134,39 @@ async def test__waiting_for_a_connection__ends_by_the_clock_and_blames_nobody(
         assert (await client.get(peer / "x")).body == b"well"
 
 
+async def test__connection_assigned_to_a_call_that_stops_waiting__takes_up_no_place(kit: Kit, peer: Peer) -> None:
+    if is_requests(kit):
+        return  # its pool hands out connections, not places
+    core = import_module("httpcore" if kit.library is httpx else "httpcore2")
+    peer.script(answer(200, b"well"))
+    async with kit.mounted(only(timeouts=Timeouts(total=5)), pool=1) as client:
+        pool = client.slot.inner._pool
+        create = pool.create_connection
+
+        def late(origin: Any) -> Any:
+            """Just now the call that it is for has given up."""
+            pool.create_connection = create
+            made = create(origin)
+            handle = "handle_async_request" if kit.is_async else "handle_request"
+            setattr(made, handle, _raises(core.PoolTimeout, is_async=kit.is_async))
+            return made
+
+        pool.create_connection = late
+        with pytest.raises(kit.library.PoolTimeout):
+            await client.get(peer / "x")
+        assert (await client.get(peer / "x")).body == b"well"
+
+
+def _raises(error: type[Exception], *, is_async: bool) -> Any:
+    async def handle_async_request(request: Any) -> Any:
+        raise error
+
+    def handle_request(request: Any) -> Any:
+        raise error
+
+    return handle_async_request if is_async else handle_request
+
+
 async def test__waiting_for_a_connection__is_not_cut_by_the_clients_connect_limit(kit: Kit, peer: Peer) -> None:
     # Bare, httpx waits as long as its pool limit says and requests for ever; both connect afterwards, in time.
     peer.script(steps.slow(0.3, answer(200)))
@@ -198,7 +233,7 @@ async def test__impossible_name__is_what_the_library_makes_of_it(kit: Kit) -> No
     ends: list[type[BaseException]] = []
     for client in (kit.bare(), kit.mounted(only(timeouts=Timeouts(total=5)))):
         async with client:
-            with pytest.raises(Exception) as caught:  # noqa: PT011 - the same, whatever it is
+            with pytest.raises(Exception) as caught:
                 await client.get(url)
         ends.append(type(caught.value))
     assert ends[0] is ends[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from contextlib import ExitStack
 from typing import Any
@@ -15,7 +14,7 @@ from tests.contract.settings import only
 from tests.deadlines.machine import OVERSHOOT, Machine
 from tests.deadlines.rows import ROWS, Row, Scene, is_requests
 
-DEADLINE = 0.2
+DEADLINE = 0.15
 
 CASES = [pytest.param(kit, row, id=f"{kit.name}-{row.name}") for kit in KITS for row in ROWS if row.kits(kit)]
 
@@ -51,7 +50,6 @@ async def test__whatever_is_late__the_call_ends_by_its_deadline(
             assert host.in_flight == 0
             assert row.failures is None or host.failures == row.failures
         await works_again(client, scene)
-    gc.collect()
 
 
 def check(row: Row, kit: Kit, result: Any) -> None:
@@ -70,7 +68,7 @@ def assert_intact(client: Client) -> None:
     if is_requests(client.kit):
         adapter = client.slot.inner
         for manager in (adapter.poolmanager, *adapter.proxy_manager.values()):
-            for key in manager.pools.keys():
+            for key in manager.pools.keys():  # noqa: SIM118 - it cannot be iterated
                 pool = manager.pools.get(key)
                 if pool is not None and pool.block:
                     assert pool.pool.qsize() == pool.pool.maxsize

@@ -48,10 +48,14 @@ class Aside:
         with self._lock:
             self.is_over = True
             waiting, self._waiting = self._waiting, []
-            is_unwanted = self._is_left and self._error is None
+            is_left = self._is_left
         for ticket in waiting:
             ticket.wake()
-        if is_unwanted and self._unwanted is not None:
+        if is_left:
+            self._put_away()
+
+    def _put_away(self) -> None:
+        if self._unwanted is not None and self._error is None:
             self._unwanted(self._result)
 
     async def result(self, seconds: float, waiter: Threads | Loops) -> Any:
@@ -63,17 +67,24 @@ class Aside:
         try:
             if not self.is_over:
                 await waiter.wait(ticket, seconds)
-        finally:
-            with self._lock:
-                if ticket in self._waiting:
-                    self._waiting.remove(ticket)
-                if not self.is_over and not self._waiting:
-                    self._is_left = True
-        if not self.is_over:
+        except BaseException:
+            if self._leave(ticket):
+                self._put_away()
+            raise
+        if not self._leave(ticket):
             raise OutOfTime("it did not end in time")
         if self._error is not None:
             raise _another(self._error)
         return self._result
+
+    def _leave(self, ticket: Ticket) -> bool:
+        """Wait no longer. Is it over?"""
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+            if not self.is_over and not self._waiting:
+                self._is_left = True
+            return self.is_over
 
 
 def _another(error: BaseException) -> BaseException:

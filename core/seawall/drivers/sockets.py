@@ -74,7 +74,7 @@ class Clamp(_Base):
         super().settimeout(left.seconds())
 
 
-class _Clamped(Clamp, SOCKET):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
+class _Clamped(Clamp, socket.socket):
     pass
 
 
@@ -88,7 +88,8 @@ def clamped(sock: Any) -> Any:
         sock.settimeout(timeout)
         return sock
     try:
-        sock.__class__ = _kind(type(sock))
+        kind: Any = type(sock)
+        sock.__class__ = _kind(kind)
     except TypeError:
         pass
     return sock
