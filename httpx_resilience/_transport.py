@@ -288,9 +288,11 @@ class _Mounted:
     def _own_limits(self, library: Library) -> dict[str, Any]:
         """What a transport of our own making is to keep unused connections for."""
         seconds = keep_alive(self.resilience)
-        return (
-            {} if seconds is None else {"limits": library.limits(100, 20, seconds)}
-        )  # the library's defaults, but for the last
+        if seconds is None:
+            return {}
+        # The library's own numbers, but for the last.
+        limits = library.limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=seconds)
+        return {"limits": limits}
 
     def detach(self) -> Any:
         """Take everything of ours out of the transport underneath, and return it."""
