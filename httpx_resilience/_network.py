@@ -269,26 +269,36 @@ class _Stream:
 
     def _limit(self, timeout: float | None, late: type[Exception], data: bytes = b"") -> float | None:
         """What the library's stream is to be given as `timeout`. Tells the attempt of a write."""
+        if self._opening is not None:
+            return self._to_proxy(timeout, late, data)
+        if type(timeout) is not Left:
+            return timeout
+        watch = timeout.watch
+        watch.is_proof, watch.is_exact = True, self.is_exact
+        if data or self._is_shared:
+            watch.wrote = True
+        try:
+            return watch.seconds(timeout.own, timeout.until)
+        except OutOfTime as error:
+            raise late(str(error)) from error
+
+    def _to_proxy(self, timeout: float | None, late: type[Exception], data: bytes) -> float | None:
+        """The same while only a proxy was spoken to, or nobody: is this for a proxy?"""
         opening = self._opening
-        if opening is not None and data and not data.startswith(_TO_A_PROXY):  # an empty write ends each request
-            opening = self._opening = None
+        assert opening is not None
+        if data and not data.startswith(_TO_A_PROXY):  # an empty write ends each request
+            self._opening = None
             if type(timeout) is Left:
                 timeout.watch.speaks_to(proxy=False)
-        if type(timeout) is Left:
-            watch, own = timeout.watch, timeout.own
-        elif timeout is not None or opening is None:
+            return self._limit(timeout, late, data)
+        if timeout is not None and type(timeout) is not Left:
             return timeout
-        else:  # httpcore's SOCKS handshake has no timeout at all
-            watch, own = opening.watch, None
-        watch.is_proof = True
-        watch.is_exact = self.is_exact
+        # httpcore's SOCKS handshake has no timeout at all: it is bounded by our clocks alone.
+        watch, own = (timeout.watch, timeout.own) if type(timeout) is Left else (opening.watch, None)
+        watch.is_proof, watch.is_exact = True, self.is_exact
+        watch.speaks_to(proxy=True)
         try:
-            if opening is not None:
-                watch.speaks_to(proxy=True)
-                return opening.for_proxy(own)
-            if data or self._is_shared:
-                watch.wrote = True
-            return timeout.seconds()  # type: ignore[union-attr]
+            return opening.for_proxy(own)
         except OutOfTime as error:
             raise late(str(error)) from error
 
@@ -322,13 +332,17 @@ class Stream(_Stream):
         if self._is_nested or type(timeout) is not Left or not self.is_exact:
             self.inner.write(buffer, timeout if self._is_nested else limit)
             return
-        sock, rest = self._sock, memoryview(buffer)
+        if not buffer:
+            return
+        sock = self._sock
         try:
-            while rest:
-                sock.settimeout(limit)
-                rest = rest[sock.send(rest) :]
-                if rest:
-                    limit = timeout.seconds()
+            sock.settimeout(limit)
+            sent = sock.send(buffer)
+            if sent < len(buffer):
+                rest = memoryview(buffer)[sent:]
+                while rest:
+                    sock.settimeout(timeout.seconds())
+                    rest = rest[sock.send(rest) :]
         except TimeoutError as error:
             raise self.core.WriteTimeout(str(error)) from error
         except OSError as error:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union
 
-from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
+from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given, live
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
@@ -81,7 +81,7 @@ class _Port(ABC):
         if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts(given, watch, is_hard=self.is_hard)
+        return live(given, watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -161,22 +161,22 @@ class _SyncPort(_Port, Threads):
 
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
+        timeouts = self.prepare(call, admission)
         try:
-            if live is None:
+            if timeouts is None:
                 return self.taken(call, admission, self.inner.handle_request(request))
             given = as_given(request.extensions)
-            request.extensions = {**given, "timeout": live}
+            request.extensions = {**given, "timeout": timeouts}
             try:
                 response = self.inner.handle_request(request)
             except BaseException:
-                if self.is_hard and live.watch.is_connecting:
+                if self.is_hard and timeouts.watch.is_connecting:
                     for connection in left_behind(self.inner):
                         connection.close()
                 raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
-                live.watch.report()
+                timeouts.watch.report()
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
         return self.taken(call, admission, response)
@@ -205,11 +205,11 @@ class _AsyncPort(_Port, Loops):
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
-        if live is None:
+        timeouts = self.prepare(call, admission)
+        if timeouts is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given, watch = as_given(request.extensions), live.watch
-        request.extensions = {**given, "timeout": live}
+        given, watch = as_given(request.extensions), timeouts.watch
+        request.extensions = {**given, "timeout": timeouts}
         try:
             if self._scoped and watch.is_running:
                 admission.scoped = True

@@ -10,7 +10,7 @@ kept-alive connection used by the next call, obeys the right clocks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from seawall.runtime import OutOfTime
 from seawall.scope import earliest
@@ -29,6 +29,7 @@ LEAST: Final = 0.001
 class Watch:
     """The clocks of one attempt: which is running, and how long the next operation may take."""
 
+    # Read at each operation: class attributes as defaults would be cheaper to make and dearer to read.
     __slots__ = (
         "_attempt_by",
         "_call",
@@ -91,7 +92,7 @@ class Watch:
     def write_within(self, own: float | None) -> Left:
         """The limit of sending. Always one that knows its attempt: it is how a socket of ours tells of a write."""
         self.is_connecting = self.is_exact = False
-        return self._left(own, None) or Left(NO_LIMIT, None, None, self)
+        return self._left(own, None) or self._left(NO_LIMIT, None)  # type: ignore[return-value]
 
     def read_within(self, own: float | None) -> Left | None:
         """The limit of reading: the headers, then the body."""
@@ -112,6 +113,11 @@ class Watch:
                 self.ends = earliest(self.ends, self._started + first_byte)
         self.is_connecting = False
         return self.seconds(None, None)
+
+    @property
+    def is_reading(self) -> bool:
+        """Does the clock of the first byte run, or has it?"""
+        return self._reads_since is not None
 
     @property
     def is_running(self) -> bool:
@@ -140,8 +146,9 @@ class Watch:
             self._content_by = self.now() + self._call.limits.first_content
 
     def content(self) -> None:
-        """The first content of the body is here."""
-        self._waits_for_content, self._content_by = False, None
+        """Content of the body is here."""
+        if self._waits_for_content:
+            self._waits_for_content, self._content_by = False, None
 
     def left(self, own: float | None = None) -> float | None:
         """Seconds the next operation may take; None: no limit. Raises OutOfTime if there is no time left."""
@@ -174,7 +181,11 @@ class Watch:
             seconds = self.seconds(own, until)
         except OutOfTime:
             seconds = LEAST
-        return None if seconds is None else Left(seconds, own, until, self)
+        if seconds is None:
+            return None
+        left = Left(seconds if seconds > LEAST else LEAST)  # its own __new__ would cost three times as much
+        left.watch, left.own, left.until = self, own, until
+        return left
 
     def seconds(self, own: float | None, until: float | None) -> float | None:
         """What the next operation may take, if the client gives `own` and its step has to end by `until`."""
@@ -196,36 +207,30 @@ class Watch:
 
 
 class Left(float):
-    """Seconds an operation may take, as a float; a socket of ours asks `seconds()` before each of its own."""
+    """Seconds an operation may take, as a float; a socket of ours asks again before each of its own."""
 
-    __slots__ = ("_until", "own", "watch")
+    __slots__ = ("own", "until", "watch")
 
     watch: Watch
-    _until: float | None
     own: float | None
     """What the client itself would have given."""
-
-    def __new__(cls, seconds: float, own: float | None, until: float | None, watch: Watch) -> Self:
-        left = super().__new__(cls, seconds if seconds > LEAST else LEAST)
-        left.own = own
-        left._until = until
-        left.watch = watch
-        return left
+    until: float | None
+    """When the step it is for has to be over, if that is sooner than the phase."""
 
     def seconds(self) -> float:
         """What is left now. Raises OutOfTime if nothing is."""
-        left = self.watch.seconds(self.own, self._until)
+        left = self.watch.seconds(self.own, self.until)
         return NO_LIMIT if left is None else left if left > LEAST else LEAST
 
     def share(self, parts: int) -> float:
         """What is left now for one of `parts` steps. Our clocks are divided among them, the client's limit is not."""
-        left = self.watch.seconds(None, self._until)
+        left = self.watch.seconds(None, self.until)
         share = NO_LIMIT if left is None else max(left / parts, LEAST)
         return share if self.own is None else min(share, self.own)
 
     def for_proxy(self, own: float | None) -> float | None:
         """What is left now for a step of a proxy's handshake, which is part of connecting; `own` is the client's."""
-        return self.watch.seconds(own, self._until)
+        return self.watch.seconds(own, self.until)
 
     def __reduce__(self) -> tuple[type[float], tuple[float]]:
         return float, (float(self),)

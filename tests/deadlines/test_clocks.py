@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import seawall
-from seawall import Timeouts
+from seawall import Policy, Resilience, Timeouts
+from seawall.testing import VirtualClock
 from tests.contract import steps
 from tests.contract.clients import Kit
 from tests.contract.peer import Peer
@@ -130,3 +131,19 @@ def _slow_socks(sock: Any, stopped: Any) -> None:
     stopped.wait(0.1)
     sock.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell")
     stopped.wait(1)
+
+
+async def test__replaced_clock_that_stands_still__what_we_cut_off_is_still_ours_to_explain(kit: Kit) -> None:
+    if not kit.is_async:
+        return  # a sync transport of somebody else's cannot be cut off
+
+    class Foreign:
+        async def handle_async_request(self, request: Any) -> Any:
+            await kit.sleep(5)
+
+    resilience = Resilience({"all://": Policy(retry=None, timeouts=Timeouts(attempt=0.05))}, clock=VirtualClock())
+    mounted = kit.bare(timeout=30)
+    mounted.slot = kit.wrap(Foreign(), resilience)
+    with pytest.raises(seawall.DeadlineExceeded) as caught:
+        await mounted.get("http://a.test/x")
+    assert caught.value.scope == "attempt"
