@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union, cast
 
-from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts, live
 from httpx_resilience._library import Library, library_of
-from httpx_resilience._network import clamp, speaks_http2, unclamp
+from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
 from seawall.classification import streams
 from seawall.clocks import Watch
@@ -66,13 +66,16 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "library", "resilience")
+    __slots__ = ("admission", "inner", "is_hard", "library", "resilience")
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission], resilience: Resilience) -> None:
+    def __init__(
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
+    ) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
         self.resilience = resilience
+        self.is_hard = is_hard
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
@@ -80,7 +83,7 @@ class _Port(ABC):
         if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts(given_timeouts(request), watch)
+        return live(given_timeouts(request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -194,17 +197,22 @@ class _SyncPort(_Port, Threads):
 
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
+        timeouts = self.prepare(call, admission)
         try:
-            if live is None:
+            if timeouts is None:
                 return self.taken(call, admission, self.inner.handle_request(request))
             given = as_given(request.extensions)
-            request.extensions = {**given, "timeout": live}
+            request.extensions = {**given, "timeout": timeouts}
             try:
                 response = self.inner.handle_request(request)
+            except BaseException:
+                if self.is_hard and timeouts.watch.is_connecting:
+                    for connection in left_behind(self.inner):
+                        connection.close()
+                raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
-                live.watch.report()
+                timeouts.watch.report()
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
         return self.taken(call, admission, response)
@@ -233,25 +241,31 @@ class _AsyncPort(_Port, Loops):
     __slots__ = ("_scoped",)
 
     def __init__(
-        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, scoped: bool
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
     ) -> None:
-        super().__init__(inner, library, body, resilience)
-        self._scoped = scoped
+        super().__init__(inner, library, body, resilience, is_hard=is_hard)
+        self._scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
-        if live is None:
+        timeouts = self.prepare(call, admission)
+        if timeouts is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given, watch = as_given(request.extensions), live.watch
-        request.extensions = {**given, "timeout": live}
+        given, watch = as_given(request.extensions), timeouts.watch
+        request.extensions = {**given, "timeout": timeouts}
         try:
             if self._scoped and watch.is_running:
                 admission.scoped = True
                 response = await within(watch.whole_within(), self.inner.handle_async_request(request))
             else:
                 response = await self.inner.handle_async_request(request)
+        except GeneratorExit:  # no more awaiting
+            raise
+        except BaseException:
+            if self.is_hard and watch.is_connecting:
+                await close_all(left_behind(self.inner))
+            raise
         finally:
             request.extensions = given
             watch.is_exact = watch.is_exact or admission.scoped
@@ -338,9 +352,11 @@ class _Mounted:
     def _own_limits(self, library: Library) -> dict[str, Any]:
         """What a transport of our own making is to keep unused connections for."""
         seconds = keep_alive(self.resilience)
-        return (
-            {} if seconds is None else {"limits": library.limits(100, 20, seconds)}
-        )  # the library's defaults, but for the last
+        if seconds is None:
+            return {}
+        # The library's own numbers, but for the last.
+        limits = library.limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=seconds)
+        return {"limits": limits}
 
     def detach(self) -> Any:
         """Take everything of ours out of the transport underneath, and return it."""
@@ -417,7 +433,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = _SyncPort(self.inner, library, library.body, self.resilience)
+        self._port = _SyncPort(self.inner, library, library.body, self.resilience, is_hard=self._is_hard)
         return self._port
 
     def __enter__(self) -> Self:
@@ -470,8 +486,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        scoped = not self._is_hard or speaks_http2(self.inner)
-        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, scoped=scoped)
+        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, is_hard=self._is_hard)
         return self._port
 
     async def __aenter__(self) -> Self:

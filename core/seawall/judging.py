@@ -43,7 +43,7 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
     if isinstance(error, OutOfTime):
         outcome = of_error(error, ErrorKind.TIMEOUT)
     if outcome.kind in _TIMED_OUT:
-        _find_clock(call, admission, outcome, now)
+        _find_clock(call, admission, outcome, now, error)
     watch = admission.watch
     if watch is not None and watch.is_proof and not watch.wrote and outcome.sent is not Sent.NO:
         outcome.sent = Sent.NO  # the socket saw nothing leave: better evidence than the class of the error
@@ -70,7 +70,7 @@ def body_failed(call: Call, admission: Admission, error: Exception, outcome: Out
         outcome = of_error(error, ErrorKind.TIMEOUT)
     now = call.state.clock.monotonic()
     if outcome.kind is ErrorKind.TIMEOUT:
-        outcome.scope = _scope(admission, now)
+        outcome.scope = _scope(admission, now, error)
         if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
             outcome.verdict = Verdict.IGNORED
     attach(error, call)
@@ -166,9 +166,9 @@ def _length(call: Call, scope: str) -> float | None:
     return limit if isinstance(limit, float) else getattr(call.limits, scope)
 
 
-def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
+def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float, error: Exception) -> None:
     """Was it a clock of ours that ended the attempt, and is the host to blame for it?"""
-    outcome.scope = _scope(admission, now)
+    outcome.scope = _scope(admission, now, error)
     if outcome.scope == "total":
         limits = call.limits
         share = limits.attempt if limits is not None else None
@@ -176,11 +176,12 @@ def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) 
             outcome.verdict = Verdict.IGNORED  # it was not given its own share of time
 
 
-def _scope(admission: Admission, now: float) -> str | None:
+def _scope(admission: Admission, now: float, error: Exception) -> str | None:
     """The clock of ours that has rung; None: the library's own, or somebody else's."""
     call, watch = admission.call, admission.watch
     if watch is not None:
-        return watch.rang(now)
+        # What we cut off was cut by the clock nearest to its end, even if a replaced clock of the process stands still.
+        return watch.rang(now) or (watch.rang(math.inf) if isinstance(error, OutOfTime) else None)
     if call.deadline is not None and now >= call.deadline - EARLY:
         return "total"
     limit = call.limits.attempt if call.limits is not None and not admission.headers_at else None

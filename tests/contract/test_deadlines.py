@@ -1,4 +1,4 @@
-"""Deadlines and clocks over real sockets. In this version a deadline clamps each phase of an exchange."""
+"""Deadlines and clocks over real sockets: what they mean. How precise they are under attack: tests/deadlines."""
 
 from __future__ import annotations
 
