@@ -7,6 +7,7 @@ from httpx_resilience._transport import AsyncResilientTransport, ResilientTransp
 from seawall import (
     AdaptiveBudget,
     AllProvidersFailed,
+    AsyncReplayable,
     Attempt,
     Breaker,
     Bulkhead,
@@ -22,6 +23,7 @@ from seawall import (
     Outcome,
     Policy,
     RateLimited,
+    Replayable,
     Report,
     Resilience,
     ResilienceError,
@@ -41,6 +43,7 @@ from seawall import (
 __all__ = [
     "AdaptiveBudget",
     "AllProvidersFailed",
+    "AsyncReplayable",
     "AsyncResilientTransport",
     "Attempt",
     "Breaker",
@@ -57,6 +60,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "RateLimited",
+    "Replayable",
     "Report",
     "Resilience",
     "ResilienceError",

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="_Stream")
 
+_TUNNEL: Final = b"CONNECT "
+"""What a proxy is told before it lets the request through is nothing of the request."""
+
 STAGGER: Final = 0.25
 """Seconds an address is tried alone before the next one joins (RFC 8305 §8, "Connection Attempt Delay")."""
 
@@ -39,9 +42,10 @@ def clamp(transport: Any) -> bool:
     if isinstance(backend, _Backend):
         backend.users += 1
         return True
-    pool._network_backend = (AsyncBackend if is_async else Backend)(backend, core)
+    shared = bool(getattr(pool, "_http2", False)) and not getattr(pool, "_http1", True)
+    pool._network_backend = (AsyncBackend if is_async else Backend)(backend, core, shared)
     kind = AsyncStream if is_async else Stream
-    _exchange(pool, lambda stream: stream if isinstance(stream, _Stream) else kind(stream, core))
+    _exchange(pool, lambda stream: stream if isinstance(stream, _Stream) else kind(stream, core, shared=shared))
     return True
 
 
@@ -80,9 +84,11 @@ def _exchange(pool: Any, change: Callable[[Any], Any]) -> None:
 
 
 class _Backend:
-    def __init__(self, inner: Any, core: Any) -> None:
+    def __init__(self, inner: Any, core: Any, shared: bool) -> None:
         self.inner = inner
         self.core = core
+        self.shared = shared
+        """HTTP/2 is spoken without asking, so that no handshake tells."""
         self.users = 1
         root = type(inner).__module__.partition(".")[0]
         self.resolves = root == core.__name__
@@ -105,7 +111,7 @@ class Backend(_Backend):
     ) -> Any:
         more = {"local_address": local_address, "socket_options": socket_options}
         if type(timeout) is not Left:
-            return Stream(self.inner.connect_tcp(host, port, timeout=timeout, **more), self.core)
+            return Stream(self.inner.connect_tcp(host, port, timeout=timeout, **more), self.core, shared=self.shared)
         _begin(timeout)
         try:
             found = addresses(host, port, timeout.seconds()) if self.resolves else [host]
@@ -113,7 +119,7 @@ class Backend(_Backend):
                 try:
                     share = timeout.seconds() / (len(found) - tried + 1)  # one silent address leaves time for the next
                     stream = self.inner.connect_tcp(address, port, timeout=share, **more)
-                    return Stream(stream, self.core, timeout)
+                    return Stream(stream, self.core, timeout, shared=self.shared)
                 except (self.core.ConnectError, self.core.ConnectTimeout):
                     if tried == len(found):
                         raise
@@ -125,10 +131,11 @@ class Backend(_Backend):
 
     def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> Any:
         if type(timeout) is not Left:
-            return Stream(self.inner.connect_unix_socket(path, timeout, socket_options), self.core)
+            return Stream(self.inner.connect_unix_socket(path, timeout, socket_options), self.core, shared=self.shared)
         _begin(timeout)
         seconds = _seconds(timeout, self.core.ConnectTimeout)
-        return Stream(self.inner.connect_unix_socket(path, seconds, socket_options), self.core, timeout)
+        stream = self.inner.connect_unix_socket(path, seconds, socket_options)
+        return Stream(stream, self.core, timeout, shared=self.shared)
 
     def sleep(self, seconds: float) -> None:
         self.inner.sleep(seconds)
@@ -147,7 +154,8 @@ class AsyncBackend(_Backend):
     ) -> Any:
         more = {"local_address": local_address, "socket_options": socket_options}
         if type(timeout) is not Left:
-            return AsyncStream(await self.inner.connect_tcp(host, port, timeout=timeout, **more), self.core)
+            stream = await self.inner.connect_tcp(host, port, timeout=timeout, **more)
+            return AsyncStream(stream, self.core, shared=self.shared)
         _begin(timeout)
         try:
             found = await addresses_async(host, port, timeout.seconds()) if self.resolves else [host]
@@ -156,7 +164,7 @@ class AsyncBackend(_Backend):
             raise self.core.ConnectTimeout(str(error)) from error
         except OSError as error:
             raise self.core.ConnectError(str(error)) from error
-        return AsyncStream(stream, self.core, timeout)
+        return AsyncStream(stream, self.core, timeout, shared=self.shared)
 
     async def _first(self, found: list[str], port: int, timeout: Left, more: dict[str, Any]) -> Any:
         """The address that connects first; the next is tried when one fails or is slow."""
@@ -192,10 +200,12 @@ class AsyncBackend(_Backend):
 
     async def connect_unix_socket(self, path: str, timeout: float | None = None, socket_options: Any = None) -> Any:
         if type(timeout) is not Left:
-            return AsyncStream(await self.inner.connect_unix_socket(path, timeout, socket_options), self.core)
+            stream = await self.inner.connect_unix_socket(path, timeout, socket_options)
+            return AsyncStream(stream, self.core, shared=self.shared)
         _begin(timeout)
         seconds = _seconds(timeout, self.core.ConnectTimeout)
-        return AsyncStream(await self.inner.connect_unix_socket(path, seconds, socket_options), self.core, timeout)
+        stream = await self.inner.connect_unix_socket(path, seconds, socket_options)
+        return AsyncStream(stream, self.core, timeout, shared=self.shared)
 
     async def sleep(self, seconds: float) -> None:
         await self.inner.sleep(seconds)
@@ -204,30 +214,36 @@ class AsyncBackend(_Backend):
 class _Stream:
     """A connection. Between calls it knows nothing of any."""
 
-    def __init__(self, inner: Any, core: Any, opening: Left | None = None) -> None:
+    def __init__(self, inner: Any, core: Any, opening: Left | None = None, *, shared: bool = False) -> None:
         self.inner = inner
         self.core = core
         self._opening = opening
         """What a proxy's handshake without a timeout of its own has to obey: the call that opened the connection."""
         self._tls = inner.get_extra_info("ssl_object")
-        self._is_shared = self._tls is not None and self._tls.selected_alpn_protocol() == "h2"
+        self._is_shared = shared or (self._tls is not None and self._tls.selected_alpn_protocol() == "h2")
         """Requests share it: what is written or read for one may be another's."""
         self.is_exact = not self._is_shared
+        if self._is_shared and opening is not None:
+            _doubt(opening)
 
-    def _limit(self, timeout: float | None, late: type[Exception], *, write: bool = False) -> float | None:
-        """What the library's stream is to be given as `timeout`."""
+    def _limit(self, timeout: float | None, late: type[Exception], buffer: bytes | None = None) -> float | None:
+        """What the library's stream is to be given as `timeout`; `buffer` is about to be written."""
         if type(timeout) is not Left:
             if timeout is not None or self._opening is None:
                 return timeout
-            timeout = self._opening
-        else:
-            self._opening = None
+            self._opening.watch.is_exact = self.is_exact
+            return _seconds(self._opening, late)
+        self._opening = None
         watch = timeout.watch
-        watch.is_proof = True
-        if write or self._is_shared:
-            watch.wrote = True
         watch.is_exact = self.is_exact
-        return _seconds(timeout, late)
+        if self._is_shared:
+            _doubt(timeout)
+        elif buffer is not None:
+            watch.is_proof = True
+        seconds = _seconds(timeout, late)
+        if buffer is not None and not buffer.startswith(_TUNNEL):
+            watch.wrote = True
+        return seconds
 
     def get_extra_info(self, info: str) -> Any:
         return self.inner.get_extra_info(info)
@@ -239,8 +255,8 @@ class _Stream:
 class Stream(_Stream):
     """A sync connection."""
 
-    def __init__(self, inner: Any, core: Any, opening: Left | None = None) -> None:
-        super().__init__(inner, core, opening)
+    def __init__(self, inner: Any, core: Any, opening: Left | None = None, *, shared: bool = False) -> None:
+        super().__init__(inner, core, opening, shared=shared)
         if isinstance(self._tls, ssl.SSLObject):  # TLS inside TLS: a loop of reads in httpcore, which can be stretched
             self.is_exact = False
 
@@ -248,7 +264,7 @@ class Stream(_Stream):
         return self.inner.read(max_bytes, self._limit(timeout, self.core.ReadTimeout))  # type: ignore[no-any-return]
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        limit = self._limit(timeout, self.core.WriteTimeout, write=True)
+        limit = self._limit(timeout, self.core.WriteTimeout, buffer)
         sock = self.inner.get_extra_info("socket") if type(timeout) is Left else None
         if sock is None or not self.is_exact:
             self.inner.write(buffer, limit)
@@ -273,7 +289,7 @@ class Stream(_Stream):
     ) -> Stream:
         limit = self._limit(timeout, self.core.ConnectTimeout)
         inner = self.inner.start_tls(ssl_context=ssl_context, server_hostname=server_hostname, timeout=limit)
-        return _encrypted(Stream(inner, self.core), timeout)
+        return _encrypted(Stream(inner, self.core, shared=self._is_shared), timeout)
 
 
 class AsyncStream(_Stream):
@@ -286,7 +302,7 @@ class AsyncStream(_Stream):
         return await self.inner.read(max_bytes, limit)  # type: ignore[no-any-return]
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self.inner.write(buffer, self._limit(timeout, self.core.WriteTimeout, write=True))
+        await self.inner.write(buffer, self._limit(timeout, self.core.WriteTimeout, buffer))
 
     async def aclose(self) -> None:
         await self.inner.aclose()
@@ -296,7 +312,7 @@ class AsyncStream(_Stream):
     ) -> AsyncStream:
         limit = self._limit(timeout, self.core.ConnectTimeout)
         inner = await self.inner.start_tls(ssl_context=ssl_context, server_hostname=server_hostname, timeout=limit)
-        return _encrypted(AsyncStream(inner, self.core), timeout)
+        return _encrypted(AsyncStream(inner, self.core, shared=self._is_shared), timeout)
 
 
 def _begin(timeout: Left) -> None:
@@ -304,11 +320,16 @@ def _begin(timeout: Left) -> None:
 
 
 def _encrypted(stream: S, timeout: float | None) -> S:
-    """What was written before was for a proxy: nothing of a request to an https origin leaves before this."""
     if type(timeout) is Left:
-        timeout.watch.wrote = False
         timeout.watch.is_exact = stream.is_exact
+        if stream._is_shared:  # pyright: ignore[reportPrivateUsage]
+            _doubt(timeout)
     return stream
+
+
+def _doubt(timeout: Left) -> None:
+    """Requests share the connection: what one has to say may leave with the write of another."""
+    timeout.watch.is_proof, timeout.watch.wrote = False, True
 
 
 def _seconds(timeout: Left, late: type[Exception]) -> float:

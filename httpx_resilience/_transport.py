@@ -14,6 +14,7 @@ from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, speaks_http2, unclamp
 from httpx_resilience._stream import ReadAhead
+from httpx_resilience._upload import error_of, give_back, lend, prepare, repeatable
 from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.drivers.aio import Loops, within
@@ -137,7 +138,7 @@ class _Port(ABC):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
 
     @abstractmethod
@@ -190,11 +191,11 @@ class _SyncPort(_Port, Threads):
 
 
 class _AsyncPort(_Port, Loops):
-    __slots__ = ("_scoped",)
+    __slots__ = ("scoped",)
 
     def __init__(self, inner: Any, library: Library, body: type[Admission], *, scoped: bool) -> None:
         super().__init__(inner, library, body)
-        self._scoped = scoped
+        self.scoped = scoped
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
     async def send(self, call: Call, admission: Any) -> Any:
@@ -205,7 +206,7 @@ class _AsyncPort(_Port, Loops):
         given, watch = as_given(request.extensions), live.watch
         request.extensions = {**given, "timeout": live}
         try:
-            if self._scoped and watch.is_running:
+            if self.scoped and watch.is_running:
                 admission.scoped = True
                 response = await within(watch.whole_within(), self.inner.handle_async_request(request))
             else:
@@ -232,9 +233,57 @@ class _AsyncPort(_Port, Loops):
         await stream.aclose()
 
 
-def pass_on(call: Call) -> None:
+class _SyncUploads(_SyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+class _AsyncUploads(_AsyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            await call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+async def _upload(call: Call, port: _SyncUploads | _AsyncUploads, kind: type[Any]) -> Any:
+    """A call whose body is read while it is sent, and forgotten with it."""
+    prepare(call, port.library, kind)
+    try:
+        return await run(call, port)
+    finally:
+        call.upload.forget()
+
+
+def pass_on(call: Call, request: Any) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
-    request = call.request
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
@@ -340,11 +389,15 @@ class ResilientTransport(_Mounted, _SyncBase):
             return port.inner.handle_request(request)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, port))
+        if request.stream.__class__ is port.library.byte_stream:
+            result = run_sync(run(call, port))
+        else:
+            uploads = _SyncUploads(port.inner, port.library, port.admission)
+            result = run_sync(_upload(call, uploads, port.library.upload))
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, request)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -391,11 +444,15 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             return await port.inner.handle_async_request(request)
         if call.policy.adds_key:
             add_key(call)
-        result = await run(call, port)
+        if request.stream.__class__ is port.library.byte_stream:
+            result = await run(call, port)
+        else:
+            uploads = _AsyncUploads(port.inner, port.library, port.admission, scoped=port.scoped)
+            result = await _upload(call, uploads, port.library.async_upload)
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, request)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.utils import rewind_body
 from urllib3 import HTTPResponse
 from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, follow, served_again
+from requests_resilience._upload import give_back, is_upload, lend, prepare
 from seawall._story import attach
-from seawall.classification import streams
+from seawall.classification import of_error, streams
 from seawall.clocks import Watch
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
@@ -31,7 +31,7 @@ from seawall.mounted import (
     watch_above,
     watch_below,
 )
-from seawall.outcome import Rejection
+from seawall.outcome import ErrorKind, Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
@@ -62,8 +62,6 @@ class _Port(Threads):
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
-            rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
         connect, read, total = _client_limits(given)
         limits = call.limits = call.policy.limits(connect, read)
@@ -142,10 +140,41 @@ class _Port(Threads):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        body = request.body
-        replayable = body is None or isinstance(body, bytes | str) or _can_rewind(request)
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        replayable = request.body is None or isinstance(request.body, bytes | str)
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
+
+
+class _Uploads(_Port):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call, admission.number)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        """What the body raised is its maker's, whatever error of a library it looks like."""
+        broken = call.upload.error is not None
+        return of_error(error, ErrorKind.FOREIGN) if broken else super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        known = super().repeatable(call)
+        known.body = known.body or call.upload.can_repeat
+        return known
+
+
+async def _upload(call: Call, port: _Uploads) -> Any:
+    """A call whose body is read while it is sent, and forgotten with it."""
+    prepare(call)
+    try:
+        return await run(call, port)
+    finally:
+        call.upload.forget()
 
 
 class _Hooks(dict[str, Any]):
@@ -207,7 +236,7 @@ class ResilientAdapter(BaseAdapter):
         call.sending = (stream, timeout, verify, cert, proxies)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, self._port))
+        result = run_sync(_upload(call, _Uploads(self.inner)) if is_upload(request.body) else run(call, self._port))
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -264,14 +293,6 @@ class ResilientAdapter(BaseAdapter):
 
     def __repr__(self) -> str:
         return f"<ResilientAdapter around {self.inner!r}>"
-
-
-def _can_rewind(request: Any) -> bool:
-    """A file that stood somewhere and can go back there; urllib3's own responses only tell where they stand."""
-    try:
-        return isinstance(request._body_position, int) and bool(request.body.seekable())
-    except Exception:
-        return False
 
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:

@@ -168,22 +168,31 @@ class _Connection(_Base):
 
     def connect(self) -> None:
         timeout = self.timeout
+        watch = timeout.watch if type(timeout) is Left else None
+        wrote = watch is not None and watch.wrote
         try:
             super().connect()
         finally:
-            if type(timeout) is Left:  # until here only a proxy was spoken to
-                timeout.watch.wrote = False
+            if watch is not None:  # until here only a proxy was spoken to
+                watch.wrote = wrote
         if type(self.sock) is ssl.SSLSocket:
             self.sock.__class__ = _ClampedTLS
         if type(timeout) is Left and self.sock is not None:
             self.timeout = timeout.watch.write_within(timeout.own)
             self.sock.settimeout(self.timeout)
+            self._doubt(timeout.watch)
 
     def request(self, *args: Any, **options: Any) -> None:
         timeout = self.timeout
         if type(timeout) is Left and self.sock is not None:
             self.timeout = timeout.watch.write_within(timeout.own)
+            self._doubt(timeout.watch)
         super().request(*args, **options)
+
+    def _doubt(self, watch: Watch) -> None:
+        """A socket of somebody else's (TLS inside TLS, pyOpenSSL) writes unseen."""
+        if not isinstance(self.sock, _Clamp):
+            watch.is_proof, watch.wrote = False, True
 
     def getresponse(self) -> Any:
         response = super().getresponse()
@@ -221,18 +230,18 @@ class _Clamp:
     def send(self, *args: Any, **options: Any) -> int:
         if self._left is not None:
             self._bound(self._left)
-            self._left.watch.wrote = True
+            self._left.watch.is_proof = self._left.watch.wrote = True
         return super().send(*args, **options)  # type: ignore[misc, no-any-return]
 
     def sendall(self, *args: Any, **options: Any) -> None:
         # CPython bounds the whole of it: in C for a plain socket; under TLS it is a loop of `send`.
         if self._left is not None:
             self._bound(self._left)
-            self._left.watch.wrote = True
+            self._left.watch.is_proof = self._left.watch.wrote = True
         super().sendall(*args, **options)  # type: ignore[misc]
 
     def _bound(self, left: Left) -> None:
-        left.watch.is_exact = left.watch.is_proof = True
+        left.watch.is_exact = True
         super().settimeout(left.seconds())  # type: ignore[misc]
 
 

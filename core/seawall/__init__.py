@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from seawall._mounting import mount, unmount
 from seawall._story import Report, report
+from seawall.bodies import AsyncReplayable, Replayable
 from seawall.drivers.clock import deadline
 from seawall.errors import (
     AllProvidersFailed,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdaptiveBudget",
     "AllProvidersFailed",
+    "AsyncReplayable",
     "Attempt",
     "Breaker",
     "Bulkhead",
@@ -54,6 +56,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "RateLimited",
+    "Replayable",
     "Report",
     "Resilience",
     "ResilienceError",
