@@ -241,7 +241,7 @@ class _Stream:
         elif buffer is not None:
             watch.is_proof = True
         seconds = _seconds(timeout, late)
-        if buffer is not None and not buffer.startswith(_TUNNEL):
+        if buffer and not buffer.startswith(_TUNNEL):
             watch.wrote = True
         return seconds
 
