@@ -273,15 +273,6 @@ class _AsyncUploads(_AsyncPort):
         return repeatable(call, super().repeatable(call))
 
 
-async def _upload(call: Call, port: _SyncUploads | _AsyncUploads, kind: type[Any]) -> Any:
-    """A call whose body is read while it is sent, and forgotten with it."""
-    prepare(call, port.library, kind)
-    try:
-        return await run(call, port)
-    finally:
-        call.upload.forget()
-
-
 def pass_on(call: Call, request: Any) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
     given = request.extensions.get("resilience")
@@ -392,8 +383,11 @@ class ResilientTransport(_Mounted, _SyncBase):
         if request.stream.__class__ is port.library.byte_stream:
             result = run_sync(run(call, port))
         else:
-            uploads = _SyncUploads(port.inner, port.library, port.admission)
-            result = run_sync(_upload(call, uploads, port.library.upload))
+            prepare(call, port.library, port.library.upload)
+            try:
+                result = run_sync(run(call, _SyncUploads(port.inner, port.library, port.admission)))
+            finally:
+                call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -447,8 +441,12 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         if request.stream.__class__ is port.library.byte_stream:
             result = await run(call, port)
         else:
+            prepare(call, port.library, port.library.async_upload)
             uploads = _AsyncUploads(port.inner, port.library, port.admission, scoped=port.scoped)
-            result = await _upload(call, uploads, port.library.async_upload)
+            try:
+                result = await run(call, uploads)
+            finally:
+                await call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:

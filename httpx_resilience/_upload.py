@@ -39,10 +39,9 @@ def prepare(call: Call, library: Library, kind: type[Any]) -> None:
 
 def lend(call: Call) -> None:
     """Put the upload in the place of the body it is for."""
-    request, upload = call.request, call.upload
-    upload.error = None
-    if request.stream is upload.given or type(request.stream) is type(upload):
-        request.stream = upload
+    call.upload.error = None
+    if _is_in_place(call):
+        call.request.stream = call.upload
 
 
 def give_back(call: Call) -> None:
@@ -59,6 +58,12 @@ def error_of(call: Call, error: Exception) -> Outcome | None:
 
 def repeatable(call: Call, otherwise: Repeatable) -> Repeatable:
     """Whether it can be read again is known to the upload, unless something else stands in its place now."""
-    if call.request.stream is call.upload.given:
+    if _is_in_place(call):
         otherwise.body = call.upload.can_repeat
     return otherwise
+
+
+def _is_in_place(call: Call) -> bool:
+    """Is it still the user's body that would be sent, or what another send of the same request put there for it?"""
+    stream, upload = call.request.stream, call.upload
+    return stream is upload.given or type(stream) is type(upload)

@@ -168,15 +168,6 @@ class _Uploads(_Port):
         return known
 
 
-async def _upload(call: Call, port: _Uploads) -> Any:
-    """A call whose body is read while it is sent, and forgotten with it."""
-    prepare(call)
-    try:
-        return await run(call, port)
-    finally:
-        call.upload.forget()
-
-
 class _Hooks(dict[str, Any]):
     """A request's hooks, which requests hands on to the one that follows a redirect: the deadline goes with them."""
 
@@ -236,7 +227,14 @@ class ResilientAdapter(BaseAdapter):
         call.sending = (stream, timeout, verify, cert, proxies)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(_upload(call, _Uploads(self.inner)) if is_upload(request.body) else run(call, self._port))
+        if not is_upload(request.body):
+            result = run_sync(run(call, self._port))
+        else:
+            prepare(call)
+            try:
+                result = run_sync(run(call, _Uploads(self.inner)))
+            finally:
+                call.upload.forget()
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:

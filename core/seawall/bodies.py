@@ -174,10 +174,6 @@ class _Upload:
         if isinstance(error, Exception):
             self.error = error
 
-    def forget(self) -> None:
-        """The call is over: drop what was read, as the library would."""
-        self._kept = self._rest = None
-
 
 class Upload(_Upload):
     """The body of a request under way, for sync clients."""
@@ -202,11 +198,16 @@ class Upload(_Upload):
             raise
 
     def release(self) -> None:
-        """The attempt is over: close what the user's function made for it."""
+        """The attempt is over: close what the user's function made for it, and drop what nobody will read on."""
         if self._kept is None:
             rest, self._rest = self._rest, None
             if isinstance(self._source, Replayable) and rest is not None:
                 rest.close()
+
+    def forget(self) -> None:
+        """The call is over."""
+        self._kept = None
+        self.release()
 
 
 class AsyncUpload(_Upload):
@@ -216,11 +217,16 @@ class AsyncUpload(_Upload):
         return _Reading(self)
 
     async def release(self) -> None:
-        """The attempt is over: close what the user's function made for it."""
+        """The attempt is over: close what nobody will read on, an async generator of the library's or of ours."""
         if self._kept is None:
             rest, self._rest = self._rest, None
-            if isinstance(self._source, AsyncReplayable) and rest is not None:
+            if rest is not None and hasattr(rest, "aclose"):
                 await rest.aclose()
+
+    async def forget(self) -> None:
+        """The call is over."""
+        self._kept = None
+        await self.release()
 
 
 class _Reading:

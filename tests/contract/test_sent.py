@@ -67,7 +67,7 @@ def _insecure() -> ssl.SSLContext:
 
 
 async def attempts_of_a_post(client: Client, url: str, **options: Any) -> int:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - which one is told in test_faults.py
+    with pytest.raises(Exception) as caught:
         await client.request("POST", url, **({"content": b"pay"} | options))
     report = seawall.report(caught.value)
     assert report is not None
