@@ -11,16 +11,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpcore
 import httpx
 import httpx2
 import pytest
 import requests
 import urllib3
 
+import requests_resilience
 import seawall
-from httpx_resilience._network import Stream, _begin, clamp
-from requests_resilience._network import _ours
+from httpx_resilience._network import clamp
 from seawall import AsyncReplayable, ErrorKind, Replayable, Timeouts
 from seawall.clocks import Watch
 from seawall.drivers.clock import SystemClock
@@ -28,7 +27,7 @@ from seawall.policies.timeouts import Limits
 from tests.contract import steps
 from tests.contract.clients import Client, HttpxClient, HttpxKit, Kit, RequestsClient
 from tests.contract.peer import Peer
-from tests.contract.settings import quick
+from tests.contract.settings import only, quick, retrying
 from tests.contract.steps import Exchange, Step, answer
 
 TUNNEL = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -179,6 +178,15 @@ async def test__kept_connection_that_ends__bytes_were_written_it_goes_out_once(
     assert (peer.connections, peer.count) == (1, 2)
 
 
+async def test__no_clock_while_writing__a_late_answer_proves_nothing(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.hang())
+    clocks = Timeouts(connect=None, attempt=None, idle=None)
+    resilience = only(retry=retrying(max_retries=1), timeouts=clocks)
+    async with kit.mounted(resilience, timeout=(None, 0.1)) as client:  # type: ignore[typeddict-item]
+        assert await attempts_of_a_post(client, peer / "x") == 1
+    assert peer.count == 1
+
+
 async def test__reset_in_the_middle_of_a_chunked_body__goes_out_once(kit: Kit, peer: Peer) -> None:
     def play(exchange: Exchange) -> None:
         exchange.sock.recv(100)
@@ -262,8 +270,6 @@ class OwnPool(urllib3.connectionpool.HTTPConnectionPool):
 
 @pytest.mark.parametrize("reused", [False, True])
 def test__connection_class_of_the_users__proves_nothing(peer: Peer, reused: bool) -> None:
-    import requests_resilience
-
     adapter = requests.adapters.HTTPAdapter()
     adapter.poolmanager.pool_classes_by_scheme = {"http": OwnPool}  # type: ignore[attr-defined]
     with requests.Session() as session:
@@ -332,7 +338,7 @@ def watch() -> Watch:
 
 
 class Wire:
-    """httpcore's stream, as far as ours looks."""
+    """A stream of a network backend."""
 
     def __init__(self, protocol: str | None = None) -> None:
         self.protocol = protocol
@@ -340,47 +346,69 @@ class Wire:
     def get_extra_info(self, info: str) -> Any:
         return SimpleNamespace(selected_alpn_protocol=lambda: self.protocol) if info == "ssl_object" else None
 
-    def read(self, size: int, timeout: float | None) -> bytes:
+    def read(self, max_bytes: int, timeout: float | None) -> bytes:
         return b""
 
-    def write(self, data: bytes, timeout: float | None) -> None: ...
+    def write(self, buffer: bytes, timeout: float | None) -> None: ...
 
     def start_tls(self, **_: Any) -> Wire:
         return Wire("h2")
 
 
-def test__reading__proves_nothing_of_what_was_written_before(watch: Watch) -> None:
-    Stream(Wire(), httpcore).read(1, timeout=watch.read_within(None))
-    assert not watch.is_proof
-    ours, theirs = (_ours(end, watch.read_within(None)) for end in socket.socketpair())
-    with ours, theirs:
-        theirs.send(b"x")
-        watch.is_proof = False
-        ours.recv(1)
-        assert not watch.is_proof
-        ours.sendall(b"x")
-        assert watch.is_proof
-        assert watch.wrote
+class Network:
+    """A network backend that leads nowhere."""
+
+    def connect_tcp(self, *_: Any, **__: Any) -> Wire:
+        return Wire()
 
 
-def test__connection_that_turns_out_to_be_shared__proves_nothing_even_to_who_opened_it(watch: Watch) -> None:
-    left: Any = watch.connect_within(None)
-    _begin(left)
-    assert (watch.is_proof, watch.wrote) == (True, False)
-    Stream(Wire(None), httpcore, left).start_tls(ssl.create_default_context(), "a.test", left)
-    assert not watch.is_proof
-
-
-def test__connection_with_http2_without_asking__proves_nothing_even_to_who_opened_it(watch: Watch) -> None:
-    left: Any = watch.connect_within(None)
-    _begin(left)
-    Stream(Wire(None), httpcore, left, shared=True)
-    assert not watch.is_proof
+def network(library: Any, **options: Any) -> Any:
+    """Ours around it, as a transport with these options has it."""
+    transport = library.HTTPTransport(**options)
+    transport._pool._network_backend = Network()
+    assert clamp(transport)
+    return transport._pool._network_backend
 
 
 @both
-def test__pool_that_only_speaks_http2__has_shared_connections(library: Any) -> None:
-    for http1, shared in ((True, False), (False, True)):
-        transport = library.HTTPTransport(http1=http1, http2=True)
-        assert clamp(transport)
-        assert transport._pool._network_backend.shared is shared
+def test__reading__proves_nothing_of_what_was_written_before(library: Any, watch: Watch) -> None:
+    stream = network(library).connect_tcp("a.test", 80, timeout=None)
+    stream.read(1, timeout=watch.read_within(None))
+    assert (watch.is_proof, watch.wrote) == (False, False)
+    stream.write(b"x", timeout=watch.write_within(None))
+    assert (watch.is_proof, watch.wrote) == (True, True)
+
+
+def test__reading__proves_nothing_in_requests_either(peer: Peer, watch: Watch) -> None:
+    adapter = requests.adapters.HTTPAdapter()
+    requests_resilience.ResilientAdapter(adapter)
+    connection = adapter.poolmanager.connection_from_url(peer.url)._new_conn()
+    connection.connect()
+    connection.sock.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    connection.sock.settimeout(watch.read_within(None))
+    assert connection.sock.recv(1) == b"H"
+    assert (watch.is_proof, watch.wrote) == (False, False)
+    connection.sock.sendall(b"x")
+    assert (watch.is_proof, watch.wrote) == (True, True)
+    connection.close()
+
+
+@both
+def test__connection_that_turns_out_to_be_shared__proves_nothing_even_to_who_opened_it(
+    library: Any, watch: Watch
+) -> None:
+    left = watch.connect_within(None)
+    stream = network(library, http2=True).connect_tcp("a.test", 443, timeout=left)
+    assert (watch.is_proof, watch.wrote) == (True, False)
+    stream.start_tls(ssl_context=_insecure(), server_hostname="a.test", timeout=left)
+    assert watch.wrote or not watch.is_proof
+
+
+@both
+@pytest.mark.parametrize("http1", [True, False])
+def test__connection_that_speaks_http2_without_asking__proves_nothing_even_to_who_opened_it(
+    library: Any, watch: Watch, http1: bool
+) -> None:
+    left = watch.connect_within(None)
+    network(library, http1=http1, http2=True).connect_tcp("a.test", 80, timeout=left)
+    assert (watch.wrote or not watch.is_proof) is not http1
