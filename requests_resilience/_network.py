@@ -180,19 +180,14 @@ class _Connection(_Base):
         if type(timeout) is Left and self.sock is not None:
             self.timeout = timeout.watch.write_within(timeout.own)
             self.sock.settimeout(self.timeout)
-            self._doubt(timeout.watch)
+            if not isinstance(self.sock, _Clamp):  # TLS inside TLS, pyOpenSSL: what it writes goes by unseen
+                timeout.watch.is_proof = False
 
     def request(self, *args: Any, **options: Any) -> None:
         timeout = self.timeout
         if type(timeout) is Left and self.sock is not None:
             self.timeout = timeout.watch.write_within(timeout.own)
-            self._doubt(timeout.watch)
         super().request(*args, **options)
-
-    def _doubt(self, watch: Watch) -> None:
-        """A socket of somebody else's (TLS inside TLS, pyOpenSSL) writes unseen."""
-        if not isinstance(self.sock, _Clamp):
-            watch.is_proof, watch.wrote = False, True
 
     def getresponse(self) -> Any:
         response = super().getresponse()
