@@ -25,8 +25,8 @@ class LiveTimeouts(dict[str, Any]):
     watch: Watch
     is_hard: bool
     """The pool underneath makes connections of ours."""
-    _read: Left | None
-    _write: Left | None
+    left_to_read: Left | None
+    left_to_write: Left | None
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)

@@ -274,7 +274,7 @@ class _Stream:
         if type(timeout) is not Left:
             return timeout
         watch = timeout.watch
-        watch.is_proof, watch.is_exact = True, self.is_exact
+        watch.is_proof, watch.is_exact = not self._is_shared, self.is_exact
         if data or self._is_shared:
             watch.wrote = True
         try:
@@ -394,7 +394,7 @@ class AsyncStream(_Stream):
 
     def _limit(self, timeout: float | None, late: type[Exception], data: bytes = b"") -> float | None:
         if self._is_shared and type(timeout) is Left:  # what times out here fails every request on the connection
-            timeout.watch.is_proof = timeout.watch.wrote = True
+            timeout.watch.is_proof, timeout.watch.wrote = False, True
             self._opening = None
             return timeout.own
         return super()._limit(timeout, late, data)

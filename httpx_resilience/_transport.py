@@ -14,6 +14,7 @@ from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts, liv
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
+from httpx_resilience._upload import error_of, give_back, lend, prepare, repeatable
 from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
@@ -142,7 +143,7 @@ class _Port(ABC):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
 
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
@@ -161,6 +162,7 @@ class _Port(ABC):
             return None
         timeouts = given_timeouts(request)
         other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
+        other.upload = call.upload
         return await on_behalf(call, other, cast("Runtime", self))
 
     def content(self, call: Call) -> bytes:
@@ -238,13 +240,13 @@ class _SyncPort(_Port, Threads):
 
 
 class _AsyncPort(_Port, Loops):
-    __slots__ = ("_scoped",)
+    __slots__ = ("scoped",)
 
     def __init__(
         self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
     ) -> None:
         super().__init__(inner, library, body, resilience, is_hard=is_hard)
-        self._scoped = not is_hard or needs_scopes(inner)
+        self.scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
     async def send(self, call: Call, admission: Any) -> Any:
@@ -255,7 +257,7 @@ class _AsyncPort(_Port, Loops):
         given, watch = as_given(request.extensions), timeouts.watch
         request.extensions = {**given, "timeout": timeouts}
         try:
-            if self._scoped and watch.is_running:
+            if self.scoped and watch.is_running:
                 admission.scoped = True
                 response = await within(watch.whole_within(), self.inner.handle_async_request(request))
             else:
@@ -295,9 +297,48 @@ class _AsyncPort(_Port, Loops):
         return _whole(response, await response.aread())
 
 
-def pass_on(call: Call, response: Any, deadline: float) -> None:
+class _SyncUploads(_SyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+class _AsyncUploads(_AsyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            await call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+def pass_on(call: Call, request: Any, response: Any, deadline: float) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
-    request = call.request
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
@@ -417,11 +458,19 @@ class ResilientTransport(_Mounted, _SyncBase):
         call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(journey(call, port))
+        if request.stream.__class__ is port.library.byte_stream:
+            result = run_sync(journey(call, port))
+        else:
+            prepare(call, port.library, port.library.upload)
+            uploads = _SyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+            try:
+                result = run_sync(journey(call, uploads))
+            finally:
+                call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call, result, call.deadline)
+            pass_on(call, request, result, call.deadline)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -470,11 +519,19 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
-        result = await journey(call, port)
+        if request.stream.__class__ is port.library.byte_stream:
+            result = await journey(call, port)
+        else:
+            prepare(call, port.library, port.library.async_upload)
+            uploads = _AsyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+            try:
+                result = await journey(call, uploads)
+            finally:
+                await call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call, result, call.deadline)
+            pass_on(call, request, result, call.deadline)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:

@@ -70,8 +70,10 @@ class Watch:
         self.is_exact = False
         """A socket of ours, or a cancel scope, holds the clocks for every operation."""
         self.is_proof = False
-        """A socket of ours would have seen it if anything of the request had been written."""
+        """A socket of ours would have seen it if anything of the request had been written. Connecting and writing
+        prove that, reading does not: what was written before it may have gone by unseen."""
         self.wrote = False
+        """Something of the request was handed to the system, or may have been. Never taken back."""
 
     def pool_within(self, own: float | None, *, is_exact: bool) -> Left | None:
         """The limit of waiting for a connection; `own` is the client's. One wait, so nothing can stretch it."""

@@ -5,6 +5,7 @@ Each swaps one decision; the old text stands exactly once in its file. Short old
 
 # fmt: off
 ADMISSION = "core/seawall/admission.py"
+BODIES = "core/seawall/bodies.py"
 BACKOFF = "core/seawall/backoff.py"
 BOOK = "core/seawall/book.py"
 BREAKER = "core/seawall/policies/breaker.py"
@@ -17,7 +18,9 @@ ERRORS = "core/seawall/errors.py"
 EXECUTION = "core/seawall/execution.py"
 FLOW = "core/seawall/flow.py"
 HOST = "core/seawall/host.py"
+HTTPX_UPLOAD = "httpx_resilience/_upload.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
+IDEMPOTENCY = "core/seawall/idempotency.py"
 JUDGING = "core/seawall/judging.py"
 PATTERN = "core/seawall/pattern.py"
 POLICY = "core/seawall/policy.py"
@@ -311,6 +314,17 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W07c", ERRORS, 'facts["response"] = rejection.response', 'facts["response"] = None'),
     ("W07c", EXECUTION, "last_error=error,", "last_error=None,"),
     ("W07c", EXECUTION, "attempts=len(call.attempts),", "attempts=1,"),
+    ("W07d", JUDGING, "if watch.is_proof and not watch.wrote:", "if watch.is_proof:"),
+    ("W07d", JUDGING, "if watch.is_proof and not watch.wrote:", "if watch is None:"),
+    ("W07d", JUDGING, "elif watch.is_proof and outcome.sent is Sent.NO:", "elif watch is None:"),
+    ("W07d", RETRY, "if again is Again.SAFE and not request.is_safe", "if again is Again.NO and not request.is_safe"),
+    ("W07e", BODIES, "return self._replays or self._kept is not None or not self._is_touched", "return True"),
+    ("W07e", BODIES, "self._kept += piece", "self._kept += piece[:1]"),
+    ("W07e", BODIES, "<= self._room:", "<= self._room + 9999:"),
+    ("W07e", BODIES, "if got < self._got:", "if got > self._got:"),
+    ("W07e", HTTPX_UPLOAD, "None if call.upload.error is None else", "None if call.upload is not None else"),
+    ("W07f", IDEMPOTENCY, "if keys.are_free_for(call):", "if keys.are_free_for(call) or True:"),
+    ("W07f", IDEMPOTENCY, "elif name in request.headers:", "elif name not in request.headers:"),
     ("W08a", HOST, "self.budget.sample(verdict is Verdict.SUCCESS, now)", "self.budget.give_back()"),
     ("W08b", BUDGET, "config.refill_per_minute / 60", "config.refill_per_minute"),
     ("W08b", BUDGET, "self._deposit = round(deposit * _ONE)", "self._deposit = round(deposit) * _ONE"),
