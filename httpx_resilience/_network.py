@@ -3,7 +3,7 @@
 httpx has no argument for httpcore's network backend, so the pool's private
 `_network_backend` is exchanged; where that attribute is missing (a future version, a
 transport of somebody else's) nothing is touched and the clocks hold per phase
-(docs/decisions/0012). Which attempt an operation belongs to is told by the timeout it
+(docs/decisions/0013). Which attempt an operation belongs to is told by the timeout it
 is given: a `Left`.
 
 What must not be overlooked here: httpcore passes arguments by keyword, so parameters

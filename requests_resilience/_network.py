@@ -6,7 +6,7 @@ it. Here that number may be a `Left`, which knows its attempt; our sockets keep 
 
 Connection and pool classes are exchanged through `pool_classes_by_scheme`, an attribute
 urllib3 documents; what requests adds for proxies is hooked beside it. An adapter that
-has neither is left alone, and its clocks hold per phase (docs/decisions/0012).
+has neither is left alone, and its clocks hold per phase (docs/decisions/0013).
 """
 
 from __future__ import annotations

@@ -291,6 +291,27 @@ async def test__total__covers_a_chunked_body_that_drips(kit: Kit, peer: Peer) ->
     assert error.scope == "total"
 
 
+def dripping_headers(gap: float) -> Step:
+    """A good answer, whose headers take a second to arrive."""
+
+    def play(exchange: Exchange) -> None:
+        for byte in head_of(200, [("X-Slow", "." * int(1 / gap)), ("Content-Length", "0")]):
+            exchange.send(bytes([byte]))
+            if exchange.stopped.wait(gap) or not exchange.keep:
+                return
+
+    return Step(play)
+
+
+async def test__total__covers_headers_that_drip(kit: Kit, peer: Peer) -> None:
+    peer.script(dripping_headers(0.02))
+    async with kit.mounted(only(timeouts=Timeouts(total=0.3)), timeout=5) as client:
+        error = await ends_in(0.3, client, peer / "x")
+    report = seawall.report(error)
+    assert report is not None
+    assert (error.scope, report.deadline_precision) == ("total", "exact")
+
+
 async def test__body_that_came_in_time__is_a_slow_consumers_to_read(kit: Kit, peer: Peer) -> None:
     for step in (answer(200, b"hello"), answer(200, b"hello", chunks=1)):
         peer.script(answer(200), step)
