@@ -5,6 +5,11 @@ thread of its own, shared by all who ask for the same name meanwhile: a name ser
 that hangs for one host costs one thread, not the event loop's pool (whose threads
 are few, and joined when the loop ends), and the others find theirs. Nothing is kept
 when a lookup is over: caching is the system's.
+
+Only those who ask share a lock. The threads that look up take none, so that one which
+the end of the process stops in its tracks holds none; nor do those who leave, who may
+be finalisers. Each step may be the last before an interrupt: a lookup is only found by
+others when its thread runs.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import socket
 import threading
 from typing import Final
 
+from seawall.drivers import forks
 from seawall.drivers.aio import Loops
 from seawall.drivers.threads import Threads
 from seawall.policies.bulkhead import Ticket
@@ -32,6 +38,7 @@ class _Lookup:
         self.found: list[str] = []
         self.error: OSError | None = None
         self.is_over = False
+        self.has_thread = True
 
     def run(self) -> None:
         try:
@@ -41,11 +48,16 @@ class _Lookup:
             self.error = error
         except UnicodeError as error:  # a label too long for IDNA
             self.error = socket.gaierror(socket.EAI_NONAME, str(error))
-        with _lock:
-            _under_way.pop((self.host, self.port), None)
+        finally:
             self.is_over = True
-            waiting, self.waiting = self.waiting, []
-        for ticket in waiting:
+            _lookups.forget(self)
+            for ticket in list(self.waiting):  # who leaves meanwhile must not shift the next one out of sight
+                ticket.wake()
+
+    def tell(self, ticket: Ticket) -> None:
+        """Wake this ticket at the end."""
+        self.waiting.append(ticket)
+        if self.is_over:  # set before `run` looked who waits, or after: one of the two sees the other
             ticket.wake()
 
     def result(self) -> list[str]:
@@ -58,8 +70,41 @@ class _Lookup:
         return self.found
 
 
-_lock = threading.Lock()
-_under_way: dict[tuple[str, int], _Lookup] = {}
+class _Lookups:
+    """Those under way in this process."""
+
+    def __init__(self) -> None:
+        self.begin_afresh()
+
+    def begin_afresh(self) -> None:
+        """At the beginning, and in the child of a fork, which has none of the threads that look up."""
+        self.lock = threading.RLock()
+        self.under_way: dict[tuple[str, int], _Lookup] = {}
+
+    def find(self, host: str, port: int) -> _Lookup:
+        """The lookup of this name, begun if need be."""
+        with self.lock:
+            lookup = self.under_way.get((host, port))
+            if lookup is None or lookup.is_over:
+                if len(self.under_way) >= MOST_AT_A_TIME:
+                    raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_AT_A_TIME} lookups hang already")
+                lookup = _Lookup(host, port)
+                try:
+                    threading.Thread(target=lookup.run, name="seawall-resolver", daemon=True).start()
+                except RuntimeError:  # there is none to be had; at the end of the process, for one
+                    lookup.has_thread = False
+                    return lookup
+                self.under_way[host, port] = lookup
+                if lookup.is_over:
+                    self.forget(lookup)
+            return lookup
+
+    def forget(self, lookup: _Lookup) -> None:
+        self.under_way.pop((lookup.host, lookup.port), None)
+
+
+_lookups: Final = _Lookups()
+forks.follow(_lookups)
 
 
 def addresses(host: str, port: int, seconds: float) -> list[str]:
@@ -76,31 +121,18 @@ async def _addresses(host: str, port: int, seconds: float, waiter: Threads | Loo
     if _is_literal(host):
         return [host]
     ticket = Ticket(0)
-    lookup = _ask(host, port, ticket)
+    lookup = _lookups.find(host, port)
+    if not lookup.has_thread:
+        lookup.run()  # late is better than never
+    lookup.tell(ticket)
     try:
         await waiter.wait(ticket, seconds)
     finally:
-        with _lock:
-            if ticket in lookup.waiting:
-                lookup.waiting.remove(ticket)
+        try:
+            lookup.waiting.remove(ticket)
+        except ValueError:
+            pass
     return lookup.result()
-
-
-def _ask(host: str, port: int, ticket: Ticket) -> _Lookup:
-    with _lock:
-        lookup = _under_way.get((host, port))
-        if lookup is None:
-            if len(_under_way) >= MOST_AT_A_TIME:
-                raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_AT_A_TIME} lookups hang already")
-            lookup = _under_way[host, port] = _Lookup(host, port)
-            thread = threading.Thread(target=lookup.run, name="seawall-resolver", daemon=True)
-            try:
-                thread.start()
-            except BaseException:
-                del _under_way[host, port]
-                raise
-        lookup.waiting.append(ticket)
-        return lookup
 
 
 def _is_literal(host: str) -> bool:
