@@ -125,6 +125,23 @@ def test__waiter_that_leaves_while_the_others_are_told__hides_nobody(server: Nam
     assert told == ["second"]
 
 
+def test__lookup_over_before_its_asker_waits__is_not_waited_for(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = resolver._Lookups.find
+
+    def find(lookups: Any, *name: Any) -> Any:
+        lookup = plain(lookups, *name)
+        until(lambda: lookup.is_over)
+        return lookup
+
+    server.gate.set()
+    monkeypatch.setattr(resolver._Lookups, "find", find)
+    started = time.monotonic()
+    assert addresses(NAME, 80, 10) == ["10.0.0.1"]
+    assert time.monotonic() - started < 5
+
+
 def test__lookup__ends_and_tells_while_somebody_holds_the_lock(server: NameServer) -> None:
     """The end of the process stops its thread anywhere: it may hold nothing that others need."""
     answers: list[list[str]] = []
