@@ -328,6 +328,13 @@ class HostState:
 
         self._by_hand(renew)
 
+    def begin_afresh(self) -> None:
+        """In the child of a fork: attempts, waiters and sleepers are the parent's; what was learned is both's."""
+        self._lock = RLock()
+        for permit in self.bulkhead.begin_afresh():
+            self.breaker.forget(permit)
+        self._sleepers.clear()
+
     @property
     def in_flight(self) -> int:
         """Attempts that hold a permit, bodies included."""
