@@ -180,12 +180,19 @@ class AsyncBackend(_Backend):
                 won.append(stream)
                 tasks.cancel_scope.cancel()
 
-        async with anyio.create_task_group() as tasks:
-            for address in found:
-                failed = anyio.Event()
-                tasks.start_soon(attempt, address, failed)
-                with anyio.move_on_after(STAGGER):
-                    await failed.wait()
+        try:
+            async with anyio.create_task_group() as tasks:
+                for address in found:
+                    failed = anyio.Event()
+                    tasks.start_soon(attempt, address, failed)
+                    with anyio.move_on_after(STAGGER):
+                        await failed.wait()
+        except GeneratorExit:  # no more awaiting: the connection is closed with its last reference
+            raise
+        except BaseException:  # cancelled when one had connected: nobody will get it
+            for stream in won:
+                await stream.aclose()
+            raise
         if won:
             return won[0]
         raise errors[0] if errors else self.core.ConnectError("no address")
@@ -295,7 +302,13 @@ class AsyncStream(_Stream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> AsyncStream:
         limit = self._limit(timeout, self.core.ConnectTimeout)
-        inner = await self.inner.start_tls(ssl_context=ssl_context, server_hostname=server_hostname, timeout=limit)
+        try:
+            inner = await self.inner.start_tls(ssl_context=ssl_context, server_hostname=server_hostname, timeout=limit)
+        except GeneratorExit:  # as in `_first`
+            raise
+        except BaseException:  # cancelled: httpcore would leave the connection to the collector
+            await self.inner.aclose()
+            raise
         return _encrypted(AsyncStream(inner, self.core), timeout)
 
 
