@@ -19,6 +19,7 @@ from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrading import journey, on_behalf
+from seawall.drivers import forks
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
@@ -381,10 +382,15 @@ class _Mounted:
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
-        self._first = Lock()
+        self.begin_afresh()
+        forks.follow(self)
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
             self._attach()
+
+    def begin_afresh(self) -> None:
+        """At the beginning, and in the child of a fork."""
+        self._first = Lock()
 
     def _attach(self) -> None:
         """Put sockets that obey our clocks under the transport, if the user allows it and it can be done."""

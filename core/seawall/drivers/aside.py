@@ -24,67 +24,81 @@ if TYPE_CHECKING:
 
 
 class Aside:
-    """One piece of work under way; any number may wait for it."""
+    """One piece of work under way; any number may wait for it.
+
+    No lock: the end of the process stops such a thread in its tracks, and who leaves may be a finaliser. Each step may be
+    the last before an interrupt.
+    """
 
     def __init__(self, work: Callable[[], Any], unwanted: Callable[[Any], object] | None = None) -> None:
         self._work = work
         self._unwanted = unwanted
-        """What to do with a result that everybody has left."""
-        self._lock = threading.Lock()
+        """What to do with a result that everybody has left; then one at a time may wait."""
         self._waiting: list[Ticket] = []
-        self._is_left = self.is_over = False
+        self._unclaimed = [True]
+        """Whoever takes this out has the result: one who waited for it, or nobody."""
+        self.is_over = False
         self._result: Any = None
         self._error: BaseException | None = None
 
     def start(self) -> None:
         run = copy_context().run
-        threading.Thread(target=run, args=(self._run,), name="seawall-aside", daemon=True).start()
+        try:
+            threading.Thread(target=run, args=(self._run,), name="seawall-aside", daemon=True).start()
+        except RuntimeError:  # there is none to be had, at the end of the process, say: late is better than never
+            self._run()
 
     def _run(self) -> None:
         try:
             self._result = self._work()
         except BaseException as error:  # whatever it is, it is for those who wait
             self._error = error
-        with self._lock:
+        finally:
             self.is_over = True
-            waiting, self._waiting = self._waiting, []
-            is_left = self._is_left
-        for ticket in waiting:
-            ticket.wake()
-        if is_left:
-            self._put_away()
-
-    def _put_away(self) -> None:
-        if self._unwanted is not None and self._error is None:
-            self._unwanted(self._result)
+            waiting = list(self._waiting)  # who leaves meanwhile must not shift the next one out of sight
+            for ticket in waiting:
+                ticket.wake()
+            if not waiting:
+                self._put_away()
 
     async def result(self, seconds: float, waiter: Threads | Loops) -> Any:
         """What came of it. Raises what it raised, or OutOfTime after `seconds`."""
         ticket = Ticket(0)
-        with self._lock:
-            if not self.is_over:
-                self._waiting.append(ticket)
+        self._waiting.append(ticket)
         try:
-            if not self.is_over:
+            if not self.is_over:  # set before `_run` looked who waits, or after: one of the two sees the other
                 await waiter.wait(ticket, seconds)
         except BaseException:
-            if self._leave(ticket):
+            self._leave(ticket)
+            if self.is_over:
                 self._put_away()
             raise
-        if not self._leave(ticket):
+        self._leave(ticket)
+        if not self.is_over or not self._claim():
             raise OutOfTime("it did not end in time")
         if self._error is not None:
             raise _another(self._error)
         return self._result
 
-    def _leave(self, ticket: Ticket) -> bool:
-        """Wait no longer. Is it over?"""
-        with self._lock:
-            if ticket in self._waiting:
-                self._waiting.remove(ticket)
-            if not self.is_over and not self._waiting:
-                self._is_left = True
-            return self.is_over
+    def _leave(self, ticket: Ticket) -> None:
+        """Wait no longer."""
+        try:
+            self._waiting.remove(ticket)
+        except ValueError:
+            pass
+
+    def _claim(self) -> bool:
+        """Is the result for the taking? One that nobody has to put away is for everybody."""
+        if self._unwanted is None:
+            return True
+        try:
+            return self._unclaimed.pop()
+        except IndexError:
+            return False
+
+    def _put_away(self) -> None:
+        if self._unwanted is not None and self._claim() and self._error is None:
+            self._unwanted(self._result)
 
 
 def _another(error: BaseException) -> BaseException:

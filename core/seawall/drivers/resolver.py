@@ -7,11 +7,11 @@ theirs. Nothing is kept when a lookup is over: caching is the system's.
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from typing import Final
 
+from seawall.drivers import forks
 from seawall.drivers.aio import Loops
 from seawall.drivers.aside import Aside
 from seawall.drivers.threads import Threads
@@ -20,8 +20,47 @@ from seawall.runtime import OutOfTime, run_sync
 MOST_AT_A_TIME: Final = 256
 """Lookups under way, so that hanging name servers for ever new hosts cannot eat the process; a further one fails."""
 
-_lock = threading.Lock()
-_under_way: dict[tuple[str, int], Aside] = {}
+
+class _Lookups:
+    """Those under way in this process."""
+
+    def __init__(self) -> None:
+        self.begin_afresh()
+
+    def begin_afresh(self) -> None:
+        """At the beginning, and in the child of a fork, which has none of the threads that look up."""
+        self.lock = threading.RLock()
+        """Shared by those who ask; the threads that look up take none."""
+        self.under_way: dict[tuple[str, int], Aside] = {}
+
+    def find(self, host: str, port: int) -> Aside:
+        """The lookup of this name, begun if need be. It is only found by others when its thread runs."""
+        with self.lock:
+            known = self.under_way.get((host, port))
+            if known is not None and not known.is_over:
+                return known
+            if len(self.under_way) >= MOST_AT_A_TIME:
+                for name in [name for name, lookup in self.under_way.items() if lookup.is_over]:
+                    del self.under_way[name]  # ended just when they were noted down
+            if len(self.under_way) >= MOST_AT_A_TIME:
+                raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_AT_A_TIME} lookups hang already")
+            lookup = Aside(lambda: self._ask(host, port))
+            lookup.start()
+            self.under_way[host, port] = lookup
+            if lookup.is_over:
+                self.under_way.pop((host, port), None)
+            return lookup
+
+    def _ask(self, host: str, port: int) -> list[str]:
+        try:
+            infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return list(dict.fromkeys(str(info[4][0]) for info in infos))
+        finally:
+            self.under_way.pop((host, port), None)
+
+
+_lookups: Final = _Lookups()
+forks.follow(_lookups)
 
 
 def addresses(host: str, port: int, seconds: float) -> list[str]:
@@ -38,38 +77,12 @@ async def _addresses(host: str, port: int, seconds: float, waiter: Threads | Loo
     if _is_literal(host):
         return [host]
     try:
-        found: list[str] = await _lookup(host, port).result(seconds, waiter)
+        found: list[str] = await _lookups.find(host, port).result(seconds, waiter)
     except OutOfTime as error:
         raise OutOfTime(f"the lookup of {host} did not end in time") from error
     if not found:
         raise socket.gaierror(socket.EAI_NONAME, f"no address for {host}")
     return found
-
-
-def _lookup(host: str, port: int) -> Aside:
-    with _lock:
-        known = _under_way.get((host, port))
-        if known is not None:
-            return known
-        if len(_under_way) >= MOST_AT_A_TIME:
-            raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_AT_A_TIME} lookups hang already")
-        lookup = Aside(lambda: _ask(host, port, lookup))
-        try:
-            lookup.start()
-        except RuntimeError as error:
-            raise socket.gaierror(socket.EAI_AGAIN, f"no thread for a lookup: {error}") from error
-        _under_way[host, port] = lookup  # it ends behind this lock
-        return lookup
-
-
-def _ask(host: str, port: int, lookup: Aside) -> list[str]:
-    try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(str(info[4][0]) for info in infos))
-    finally:
-        with _lock:
-            if _under_way.get((host, port)) is lookup:
-                del _under_way[host, port]
 
 
 def _is_literal(host: str) -> bool:
@@ -80,14 +93,3 @@ def _is_literal(host: str) -> bool:
             continue
         return True
     return False
-
-
-def _forget() -> None:
-    """A child process has none of the threads, and may have been forked while the lock was held."""
-    global _lock
-    _lock = threading.Lock()
-    _under_way.clear()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_forget)
