@@ -84,6 +84,8 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         self._process = os.getpid()
         self._rests_until = 0.0
+        self._is_well = True
+        """Did the last use of the file succeed?"""
         self._owed: list[bytes] = []
         """What is to be dropped before anything is read again: the file was busy when it should have been."""
         self.secret = b""
@@ -99,8 +101,9 @@ class SqliteStore:
             self._try(lambda connection: self._put(connection, key, record, until, size, max_entries, max_bytes), now)
 
     def drop(self, what: bytes) -> None:
-        self._owed.append(what)
-        if not self._rests_until:
+        if len(self._owed) <= _MOST_OWED:
+            self._owed.append(what)
+        if self._is_well:
             self._try(lambda _: None, None)
 
     def close(self) -> None:
@@ -140,11 +143,13 @@ class SqliteStore:
             if self._owed:
                 self._pay(self._connection)
             done = work(self._connection)
-            self._rests_until = 0.0
+            self._is_well = True
             return done
         except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError):
             self.failures += 1
-            self._rests_until = self._rests_until if now is None else now + _REST
+            self._is_well = False
+            if now is not None:
+                self._rests_until = now + _REST
             self._roll_back()
             return None
         except BaseException:
