@@ -165,7 +165,7 @@ def test__file_that_is_not_ours__is_one_clear_error_at_opening(
 DAMAGE = {
     "a record": "UPDATE answers SET record = x'00'",
     "a record's kind": "UPDATE answers SET record = 'good'",
-    "a huge record": "UPDATE answers SET record = zeroblob(70000000)",
+    "a huge record": "UPDATE answers SET record = zeroblob(67108865)",
     "a digest": "UPDATE answers SET digest = x'00'",
     "a digest's kind": "UPDATE answers SET digest = 7",
     "an end": "UPDATE answers SET until = 1e300",

@@ -83,7 +83,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps, st.integers(1, 5), st.integers(500, 3000))
 def test__store__any_use__is_as_the_naive_model(
     make: Make, steps: list[tuple[object, ...]], entries: int, size: int
