@@ -118,7 +118,10 @@ class World:
             if n % 200 == 0:
                 callers, bodies = chance.sample(CALLERS, 3), chance.sample(BODIES, 2)
                 origins, paths = chance.sample([*ORIGINS], 2), chance.sample(PATHS, 2)
-                accepts, languages = chance.sample(ACCEPTS, chance.choice([1, 2])), chance.sample(LANGUAGES, chance.choice([1, 2]))
+                accepts, languages = (
+                    chance.sample(ACCEPTS, chance.choice([1, 2])),
+                    chance.sample(LANGUAGES, chance.choice([1, 2])),
+                )
                 methods = ["GET"] * chance.choice([4, 8]) + chance.sample(["POST", "PUT"], 1)
             self.cache.now += chance.expovariate(1)
             question = Question(*map(chance.choice, (callers, methods, origins, paths, accepts, languages, bodies)))

@@ -281,7 +281,9 @@ def test__cache_status__fresh_and_sent__was_bypassed() -> None:
     cache = Cache()
     cache.answered(X, headers={"Cache-Control": "max-age=60"})
     cache.now += 9.5
-    assert header(cache.found(X, sent=True, status=500), "cache-status") == "seawall; fwd=bypass; fwd-status=500; ttl=50"
+    assert (
+        header(cache.found(X, sent=True, status=500), "cache-status") == "seawall; fwd=bypass; fwd-status=500; ttl=50"
+    )
 
 
 class TestForgetting:

@@ -130,7 +130,18 @@ def test__tag__is_who_and_where_and_not_what_exactly() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "x", "/x", "https://", "https:///x", "https://:80/", "https://h:x/", "https://[::1/", "mailto:a@b", "https://a b]/"],
+    [
+        "",
+        "x",
+        "/x",
+        "https://",
+        "https:///x",
+        "https://:80/",
+        "https://h:x/",
+        "https://[::1/",
+        "mailto:a@b",
+        "https://a b]/",
+    ],
 )
 def test__no_url_of_a_host__no_key(url: str) -> None:
     assert target_of(url) is None
@@ -186,7 +197,8 @@ class TestKeyFunction:
         cache = Cache(key=lambda request: request.headers[0][1])
         alice, bob = (Request(headers={"X-User": name}) for name in ("alice", "bob"))
         one, other = cache.slot(alice), cache.slot(bob)
-        assert one is not None and other is not None
+        assert one is not None
+        assert other is not None
         assert one.tag != other.tag
 
     def test__is_not_taken_for_what_we_see(self) -> None:

@@ -123,8 +123,8 @@ SABOTAGES: dict[str, Patch] = {
     "Accept": without_field("accept"),
     "Accept-Language": without_field("accept-language"),
     "identity": in_tag(lambda url, fields, identity, *rest: (url, fields, 0, *rest)),
-    "a certificate": in_tag(lambda url, fields, identity, *rest: (url, fields, identity if identity in (1, 2) else 0, *rest)),
-    "a transport": in_tag(lambda url, fields, identity, *rest: (url, fields, identity if isinstance(identity, str) else 0, *rest)),
+    "a certificate": in_tag(lambda url, fields, who, *rest: (url, fields, 0 if isinstance(who, str) else who, *rest)),
+    "a transport": in_tag(lambda url, fields, who, *rest: (url, fields, 0 if isinstance(who, int) else who, *rest)),
     "userinfo": in_url(lambda user, url: ("", url)),
     "scheme": in_url(lambda user, url: (user, url.replace("http://", "https://"))),
     "host": in_url(lambda user, url: (user, url.replace("b.test", "a.test"))),
@@ -153,6 +153,6 @@ SABOTAGES: dict[str, Patch] = {
 @pytest.mark.parametrize("sabotage", SABOTAGES.values(), ids=SABOTAGES)
 def test__without_it__the_oracle_notices(sabotage: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
     sabotage(monkeypatch)
+    worlds = [World(seed) for seed in range(3)]
     with pytest.raises(AssertionError):
-        for seed in range(5):
-            World(seed).run(20_000)
+        list(map(World.run, worlds, [20_000] * 3))

@@ -56,7 +56,8 @@ def test__cache_control__any_text__never_raises(text: str) -> None:
     directives = parse(text)
     for name in directives:
         found = seconds(directives, name)
-        assert found is not None and 0 <= found <= MOST_SECONDS
+        assert found is not None
+        assert 0 <= found <= MOST_SECONDS
 
 
 @pytest.mark.parametrize("evil", ['x="' * 1300, '\\"' * 2000, 'x="\\' * 1000, "=" * 4000, "x= " * 1300, " " * 4000])
@@ -99,9 +100,9 @@ def test__http_date(text: str, value: float | None) -> None:
     assert timestamp(text) == value
 
 
-@given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)))
-def test__http_date__as_the_standard_library_writes_it(when: datetime) -> None:
-    when = when.replace(microsecond=0, tzinfo=UTC)
+@given(st.integers(0, 253_402_300_799))
+def test__http_date__as_the_standard_library_writes_it(second: int) -> None:
+    when = datetime.fromtimestamp(second, UTC)
     assert timestamp(format_datetime(when, usegmt=True)) == when.timestamp()
 
 
@@ -189,7 +190,9 @@ def test__terms(told: dict[str, str], figures: tuple[float, float, float]) -> No
     assert (terms.lifetime, terms.grace, terms.age) == figures
 
 
-@pytest.mark.parametrize(("told", "age"), [({}, 7), ({"age": "30"}, 37), ({"date": "Tue, 14 Nov 2023 22:13:00 GMT"}, 20)])
+@pytest.mark.parametrize(
+    ("told", "age"), [({}, 7), ({"age": "30"}, 37), ({"date": "Tue, 14 Nov 2023 22:13:00 GMT"}, 20)]
+)
 def test__age__counts_how_long_the_answer_took(told: dict[str, str], age: float) -> None:
     terms = terms_of(told, NOISE, WALL, 7)
     assert isinstance(terms, Terms)
