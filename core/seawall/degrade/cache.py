@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall.degrade.answer import Answer
 from seawall.degrade.fields import CREDENTIALS, NOISE
+from seawall.degrade.flights import Flight, Place, Seat, join
 from seawall.degrade.key import TAG_SIZE, in_order, rest_of, tag_of
 from seawall.degrade.record import MOST_FIELDS, Record, decode, encode
 from seawall.degrade.storing import MOST_SECONDS, Fate, Terms, Wish, fate_of, terms_of, wish_of
@@ -53,7 +54,7 @@ _PLACES: Final = 1024
 class Slot:
     """One request's place in the cache."""
 
-    __slots__ = ("_record", "_state", "began", "key", "method", "tag", "wish")
+    __slots__ = ("__weakref__", "_record", "_state", "began", "flight", "key", "method", "tag", "wish")
 
     def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
         self._state = state
@@ -64,6 +65,8 @@ class Slot:
         self.wish = wish
         self.began = began
         """When it was made, in ticks."""
+        self.flight: Flight | None = None
+        """Where it leads."""
         self._record: Record | None = None
         """What will be remembered, once the body is there."""
 
@@ -88,19 +91,22 @@ class Slot:
         if terms is None:
             read = _read(fields)
             if read is None:
+                self._land(None)
                 return False
             kept, told = read
             terms = terms_of(told, state.uncounted, wall, elapsed)
             if isinstance(terms, Terms):
                 if self.method != "HEAD" and not _fits(told.get("content-length", ""), state.config.max_body):
+                    self._land(None)
                     return False
                 received = wall if state.store.survives else now
-                self._record = Record(status, kept, b"", received, terms.lifetime, terms.grace, terms.age)
+                self._record = Record(status, kept, b"", received, wall, terms.lifetime, terms.grace, terms.age)
                 return True
         if terms is not Fate.LEAVE:
             # Where the body is part of the question, a refusal is about that question only.
             everything = terms is Fate.FORGET and self.method in ("GET", "HEAD")
             state.forget(self.tag if everything else self.key)
+            self._land(None)
         return False
 
     def keep(self, body: bytes) -> None:
@@ -108,13 +114,32 @@ class Slot:
         record, self._record = self._record, None
         if record is not None:
             record.body = body
-            self._state.keep(self, record)
+            self._land(record if self._state.keep(self, record) else None)
+
+    def leave(self, now: float, *, cancelled: bool = False) -> None:
+        """The call is over, with no body for `keep`. Whoever follows goes on alone, or leads if it was cancelled."""
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            if cancelled:
+                flight.hand_on(now)
+            else:
+                flight.land(None)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Was what it asked for forgotten since?"""
+        return self._state.was_forgotten(self)
+
+    def _land(self, record: Record | None) -> None:
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            flight.land(record)
 
 
 class StaleState:
     """The answers remembered under one `StaleResponse`. Safe from any thread; no method raises or waits long."""
 
-    __slots__ = ("_forgotten", "_ticks", "_uncounted_rest", "complain", "config", "store", "uncounted")
+    __slots__ = ("_flights", "_forgotten", "_ticks", "_uncounted_rest", "complain", "config", "store", "uncounted")
 
     def __init__(self, config: StaleResponse, complain: Callable[[object, BaseException], object]) -> None:
         """`complain(function, error)` is told of a user's function that raised."""
@@ -124,6 +149,7 @@ class StaleState:
         self.uncounted = NOISE | frozenset(config.ignore)
         """Request fields that are not in the key."""
         self._uncounted_rest = self.uncounted | CREDENTIALS
+        self._flights: dict[bytes, Flight] = {}
         self._ticks = count(1)
         self._forgotten = [0] * _PLACES
         """When something was last forgotten, in ticks: answers to requests of before are not kept. Keys share places,
@@ -155,8 +181,7 @@ class StaleState:
             return None
         if not remembers:
             return Slot(self, method, tag, b"", None, next(self._ticks))
-        told = dict(ordered)
-        wish = wish_of(told.get("cache-control", b"").decode("latin-1"), told.get("pragma", b"").decode("latin-1"))
+        wish = wish_of(_joined(ordered, "cache-control"), _joined(ordered, "pragma"))
         if isinstance(wish, Fate):
             return None
         rest = rest_of(method, ordered, self._uncounted_rest, body or b"", self.store.secret)
@@ -176,37 +201,53 @@ class StaleState:
         record = decode(data) if data is not None else None
         if record is None:
             return None
-        resident = at - record.received
-        if not -1.0 <= resident < self.config.max_age:  # below: the clock was set back, and the age is not known
+        if at < record.received - 1.0:  # the clock was set back: the age is not known
+            return None
+        # The clock that never goes back may stand still while the machine sleeps; the wall's does not.
+        resident = max(at - record.received, wall - record.wall)
+        if resident >= self.config.max_age:
             return None
         age = record.age + max(0.0, resident)
         if age - record.lifetime > record.grace:
             return None
         if slot.wish is not None and not slot.wish.allows(age, record.lifetime):
             return None
-        left = record.lifetime - age
-        record.fields.append(("age", str(int(min(age, MOST_SECONDS)))))
-        record.fields.append(("cache-status", _cache_status(left, sent, status, why)))
-        return Answer(record.status, headers=record.fields, content=record.body)
+        return _answer(record, age, _cache_status(record.lifetime - age, sent, status, why))
 
     def forget(self, what: bytes) -> None:
         """What is remembered under a key, or a tag, holds no longer, nor what is on its way."""
         self._forgotten[_place(what)] = next(self._ticks)
         self.store.drop(what)
 
-    def keep(self, slot: Slot, record: Record) -> None:
-        """Remember the answer, unless what it says was forgotten since its request was sent."""
+    def join(self, slot: Slot, now: float) -> Seat | None:
+        """With `coalesce`: the seat of a request that waits for an equal one; None: it is to be sent."""
+        # One with wishes of its own about old answers may not want another's.
+        if not self.config.coalesce or len(slot.key) == TAG_SIZE or slot.method not in _SAFE or slot.wish is not None:
+            return None
+        return join(self._flights, slot, now)
+
+    def look(self, seat: Seat, now: float, wall: float) -> Answer | Place:
+        """What the follower gets, or is to do next."""
+        found = seat.look(now)
+        if isinstance(found, Place):
+            return found
+        return _answer(found, found.age + max(0.0, wall - found.wall), "seawall; fwd=miss; collapsed")
+
+    def keep(self, slot: Slot, record: Record) -> bool:
+        """Remember the answer, unless what it says was forgotten since its request was sent. Is it whole and true?"""
         config, size = self.config, len(record.body)
-        if size > config.max_body or self._was_forgotten(slot) or not _set_length(record, slot.method):
-            return
+        if size > config.max_body or self.was_forgotten(slot) or not _set_length(record, slot.method):
+            return False
         data = encode(record)
         if data is not None:
             until = record.received + config.max_age
             self.store.put(slot.key, data, record.received, until, config.max_entries, config.max_bytes)
-            if self._was_forgotten(slot):  # just now, by another thread that came too early to drop this
+            if self.was_forgotten(slot):  # just now, by another thread that came too early to drop this
                 self.store.drop(slot.key)
+                return False
+        return data is not None
 
-    def _was_forgotten(self, slot: Slot) -> bool:
+    def was_forgotten(self, slot: Slot) -> bool:
         return max(self._forgotten[_place(slot.tag)], self._forgotten[_place(slot.key)]) > slot.began
 
     def _who(self, request: Any) -> str | None:
@@ -228,6 +269,10 @@ class StaleState:
         return any(name in _PART for name, _ in fields) or (
             bool(extensions) and ("target" in extensions or "sni_hostname" in extensions)
         )
+
+
+def _joined(fields: list[tuple[str, bytes]], name: str) -> str:
+    return ", ".join(value.decode("latin-1") for known, value in fields if known == name)
 
 
 def _place(key: bytes) -> int:
@@ -268,6 +313,11 @@ def _set_length(record: Record, method: str) -> bool:
     record.fields = [pair for pair in record.fields if pair[0].lower() != "content-length"]
     record.fields.append(("content-length", size))
     return True
+
+
+def _answer(record: Record, age: float, cache_status: str) -> Answer:
+    told = [*record.fields, ("age", str(int(min(age, MOST_SECONDS)))), ("cache-status", cache_status)]
+    return Answer(record.status, headers=told, content=record.body)
 
 
 def _cache_status(left: float, sent: bool, status: int | None, why: str) -> str:

@@ -11,7 +11,7 @@ from math import isfinite
 from struct import Struct
 from typing import Final
 
-_HEAD: Final = Struct("!4sHddddII")
+_HEAD: Final = Struct("!4sHdddddII")
 _VERSION: Final = b"sea1"
 LONGEST_FIELDS: Final = 64 * 1024
 MOST_FIELDS: Final = 200
@@ -20,7 +20,7 @@ MOST_FIELDS: Final = 200
 class Record:
     """One remembered answer."""
 
-    __slots__ = ("age", "body", "fields", "grace", "lifetime", "received", "status")
+    __slots__ = ("age", "body", "fields", "grace", "lifetime", "received", "status", "wall")
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Record:
         fields: list[tuple[str, str]],
         body: bytes,
         received: float,
+        wall: float,
         lifetime: float,
         grace: float,
         age: float,
@@ -37,6 +38,8 @@ class Record:
         self.body = body
         self.received = received
         """When its headers came, by the store's clock."""
+        self.wall = wall
+        """The same, in seconds since the epoch."""
         self.lifetime = lifetime
         self.grace = grace
         self.age = age
@@ -57,6 +60,7 @@ def encode(record: Record) -> bytes | None:
                 _VERSION,
                 record.status,
                 record.received,
+                record.wall,
                 record.lifetime,
                 record.grace,
                 record.age,
@@ -73,11 +77,13 @@ def decode(data: bytes) -> Record | None:
     """The record, or None for anything that `encode` did not make. Never raises."""
     if len(data) < _HEAD.size:
         return None
-    version, status, received, lifetime, grace, age, fields_size, body_size = _HEAD.unpack_from(data)
+    version, status, received, wall, lifetime, grace, age, fields_size, body_size = _HEAD.unpack_from(data)
     start = _HEAD.size + fields_size
     if version != _VERSION or not 200 <= status <= 599 or start + body_size != len(data):
         return None
-    if not (isfinite(received) and isfinite(lifetime) and isfinite(age) and lifetime >= 0 and grace >= 0 and age >= 0):
+    if not (isfinite(received) and isfinite(wall) and isfinite(lifetime) and isfinite(age)):
+        return None
+    if not (lifetime >= 0 and grace >= 0 and age >= 0):
         return None
     if fields_size > 4 * LONGEST_FIELDS:
         return None
@@ -89,4 +95,4 @@ def decode(data: bytes) -> Record | None:
     if len(flat) % 2 or len(flat) > 2 * MOST_FIELDS or "\r" in text or "\0" in text:
         return None
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    return Record(status, pairs, data[start:], received, lifetime, grace, age)
+    return Record(status, pairs, data[start:], received, wall, lifetime, grace, age)

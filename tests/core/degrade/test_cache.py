@@ -116,6 +116,10 @@ def test__request_for_something_else_than_its_url_names__is_none_of_ours(name: s
     assert Cache().slot(Request(headers={name: "bytes=0-1"})) is None
 
 
+def test__request__no_store_in_one_of_several_fields__counts() -> None:
+    assert Cache().slot(Request(headers=[("Cache-Control", "no-store"), ("cache-control", "max-age=9")])) is None
+
+
 def test__request__conditional__is_remembered_and_given_the_whole() -> None:
     cache = Cache()
     asked = Request(headers={"If-None-Match": '"1"', "If-Modified-Since": DATE})
@@ -243,6 +247,14 @@ class TestAge:
         assert cache.found(X) is not None
         cache.now += 1
         assert cache.found(X) is None
+
+    def test__the_machine_slept__and_only_the_wall_knows(self) -> None:
+        cache = Cache()
+        cache.answered(X)
+        slot = cache.slot(X)
+        assert slot is not None
+        assert cache.state.find(slot, cache.now + 1, cache.wall + 299, sent=False) is not None
+        assert cache.state.find(slot, cache.now + 1, cache.wall + 300, sent=False) is None
 
     def test__clock_set_back__the_age_is_not_known(self) -> None:
         cache = Cache()

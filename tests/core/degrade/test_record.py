@@ -19,7 +19,7 @@ def figures(record: Record) -> dict[str, object]:
 
 
 def record(**changes: object) -> Record:
-    made = Record(200, [("Content-Type", "text/plain")], b"body", 1000.0, 60.0, inf, 2.5)
+    made = Record(200, [("Content-Type", "text/plain")], b"body", 1000.0, 1.7e9, 60.0, inf, 2.5)
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -31,6 +31,7 @@ records = st.builds(
     st.integers(200, 599),
     st.lists(st.tuples(text, text), max_size=8),
     st.binary(max_size=50),
+    st.floats(-1e12, 1e12),
     st.floats(-1e12, 1e12),
     st.floats(0, 1e10),
     st.floats(0, inf),
@@ -93,6 +94,7 @@ def test__damaged_record__is_an_answer_or_nothing(made: Record, data: st.DataObj
     [
         {"received": nan},
         {"received": inf},
+        {"wall": nan},
         {"lifetime": -1.0},
         {"lifetime": nan},
         {"grace": nan},
