@@ -11,13 +11,14 @@ happened meanwhile that made it untrue: the caller changed something there (RFC 
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall.degrade.answer import Answer
-from seawall.degrade.fields import CREDENTIALS, NOISE
+from seawall.degrade.fields import NOISE
 from seawall.degrade.flights import Flight, Place, Seat, join
-from seawall.degrade.key import TAG_SIZE, in_order, rest_of, tag_of
+from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, rest_of, tag_of
 from seawall.degrade.record import MOST_FIELDS, Record, decode, encode
 from seawall.degrade.storing import MOST_SECONDS, Fate, Terms, Wish, fate_of, terms_of, wish_of
 from seawall.stores.memory import MemoryStore
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from seawall.degrade.stale import StaleResponse
     from seawall.stores import Store
 
-_PART: Final = frozenset({"range", "if-range", "if-match", "if-unmodified-since", "upgrade"})
+_PART: Final = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since", b"upgrade"})
 """A request with one of these asks for something else than what its URL names."""
+_NOT_QUOTED: Final = re.compile(r"[^ !#-\[\]-~]")
+_LOOKED_AT: Final = _PART | {b"cache-control", b"pragma"}
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 _HOP_BY_HOP: Final = frozenset(
     {
         "age",
         "connection",
+        "content-length",
         "keep-alive",
         "proxy-connection",
         "proxy-authenticate",
@@ -47,14 +51,14 @@ _HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-"""RFC 9111 §3.1; and the age, which is told anew."""
+"""RFC 9111 §3.1; and the age and the length, which are told anew."""
 _PLACES: Final = 1024
 
 
 class Slot:
     """One request's place in the cache."""
 
-    __slots__ = ("__weakref__", "_record", "_state", "began", "flight", "key", "method", "tag", "wish")
+    __slots__ = ("__weakref__", "_length", "_record", "_state", "began", "flight", "key", "method", "tag", "wish")
 
     def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
         self._state = state
@@ -69,6 +73,8 @@ class Slot:
         """Where it leads."""
         self._record: Record | None = None
         """What will be remembered, once the body is there."""
+        self._length = ""
+        """Of the body, as its server says."""
 
     @property
     def limit(self) -> int:
@@ -96,9 +102,11 @@ class Slot:
             kept, told = read
             terms = terms_of(told, state.uncounted, wall, elapsed)
             if isinstance(terms, Terms):
-                if self.method != "HEAD" and not _fits(told.get("content-length", ""), state.config.max_body):
+                length = told.get("content-length", "")
+                if self.method != "HEAD" and not _fits(length, state.config.max_body):
                     self._land(None)
                     return False
+                self._length = length
                 received = wall if state.store.survives else now
                 self._record = Record(status, kept, b"", received, wall, terms.lifetime, terms.grace, terms.age)
                 return True
@@ -114,7 +122,8 @@ class Slot:
         record, self._record = self._record, None
         if record is not None:
             record.body = body
-            self._land(record if self._state.keep(self, record) else None)
+            is_good = self._tell_length(record) and self._state.keep(self, record)
+            self._land(record if is_good else None)
 
     def leave(self, now: float, *, cancelled: bool = False) -> None:
         """The call is over, with no body for `keep`. Whoever follows goes on alone, or leads if it was cancelled."""
@@ -130,6 +139,17 @@ class Slot:
         """Was what it asked for forgotten since?"""
         return self._state.was_forgotten(self)
 
+    def _tell_length(self, record: Record) -> bool:
+        """Say how long the body is, where the answer has one; False if its server said otherwise: it is not whole."""
+        size = str(len(record.body))
+        if self.method == "HEAD" or record.status == 204:
+            size, is_right = self._length, not record.body
+        else:
+            is_right = self._length.strip() in ("", size)
+        if size:
+            record.fields.append(("content-length", size))
+        return is_right
+
     def _land(self, record: Record | None) -> None:
         flight, self.flight = self.flight, None
         if flight is not None:
@@ -139,7 +159,17 @@ class Slot:
 class StaleState:
     """The answers remembered under one `StaleResponse`. Safe from any thread; no method raises or waits long."""
 
-    __slots__ = ("_flights", "_forgotten", "_ticks", "_uncounted_rest", "complain", "config", "store", "uncounted")
+    __slots__ = (
+        "_flights",
+        "_forgotten",
+        "_keyed",
+        "_ticks",
+        "_uncounted",
+        "complain",
+        "config",
+        "store",
+        "uncounted",
+    )
 
     def __init__(self, config: StaleResponse, complain: Callable[[object, BaseException], object]) -> None:
         """`complain(function, error)` is told of a user's function that raised."""
@@ -148,7 +178,8 @@ class StaleState:
         self.store: Store = MemoryStore() if config.store is None else config.store
         self.uncounted = NOISE | frozenset(config.ignore)
         """Request fields that are not in the key."""
-        self._uncounted_rest = self.uncounted | CREDENTIALS
+        self._uncounted = frozenset(name.encode() for name in self.uncounted)
+        self._keyed = keyed_with(self.store.secret)
         self._flights: dict[bytes, Flight] = {}
         self._ticks = count(1)
         self._forgotten = [0] * _PLACES
@@ -167,7 +198,8 @@ class StaleState:
         if not remembers and method in _SAFE:
             return None
         ordered = in_order(fields)
-        if remembers and (body is None or self._asks_for_a_part(request, ordered)):
+        wish = _wish_of(ordered) if remembers else None
+        if isinstance(wish, Fate) or (remembers and (body is None or _goes_elsewhere(request))):
             return None
         who: str | None = None
         if self.config.key is not None:
@@ -176,15 +208,12 @@ class StaleState:
                 return None
         elif isinstance(identity, int) and identity and self.store.survives:
             return None  # such a number means somebody else in another process
-        tag = tag_of(str(request.url), ordered, identity, who, self.store.secret)
+        tag = tag_of(str(request.url), ordered, identity, who, self._keyed)
         if tag is None:
             return None
         if not remembers:
             return Slot(self, method, tag, b"", None, next(self._ticks))
-        wish = wish_of(_joined(ordered, "cache-control"), _joined(ordered, "pragma"))
-        if isinstance(wish, Fate):
-            return None
-        rest = rest_of(method, ordered, self._uncounted_rest, body or b"", self.store.secret)
+        rest = rest_of(method, ordered, self._uncounted, body or b"", self._keyed)
         return Slot(self, method, tag, rest, wish, next(self._ticks))
 
     def find(
@@ -234,9 +263,9 @@ class StaleState:
         return _answer(found, found.age + max(0.0, wall - found.wall), "seawall; fwd=miss; collapsed")
 
     def keep(self, slot: Slot, record: Record) -> bool:
-        """Remember the answer, unless what it says was forgotten since its request was sent. Is it whole and true?"""
-        config, size = self.config, len(record.body)
-        if size > config.max_body or self.was_forgotten(slot) or not _set_length(record, slot.method):
+        """Remember the answer, unless what it says was forgotten since its request was sent. Is it true?"""
+        config = self.config
+        if len(record.body) > config.max_body or self.was_forgotten(slot):
             return False
         data = encode(record)
         if data is not None:
@@ -262,17 +291,25 @@ class StaleState:
             return None
         return who
 
-    @staticmethod
-    def _asks_for_a_part(request: Any, fields: list[tuple[str, bytes]]) -> bool:
-        # httpx: the request line may name another target than the URL.
-        extensions: Any = getattr(request, "extensions", None)
-        return any(name in _PART for name, _ in fields) or (
-            bool(extensions) and ("target" in extensions or "sni_hostname" in extensions)
-        )
+
+def _goes_elsewhere(request: Any) -> bool:
+    """httpx: the request line, or the certificate, may be for something else than the URL."""
+    extensions: Any = getattr(request, "extensions", None)
+    return bool(extensions) and ("target" in extensions or "sni_hostname" in extensions)
 
 
-def _joined(fields: list[tuple[str, bytes]], name: str) -> str:
-    return ", ".join(value.decode("latin-1") for known, value in fields if known == name)
+def _wish_of(fields: list[tuple[bytes, bytes]]) -> Wish | Fate | None:
+    """What the request's fields say about remembered answers; `Fate.LEAVE`: they are none of its business."""
+    control = pragma = ""
+    for name, value in fields:
+        if name in _LOOKED_AT:
+            if name == b"cache-control":
+                control += "," + value.decode("latin-1")
+            elif name == b"pragma":
+                pragma += "," + value.decode("latin-1")
+            else:
+                return Fate.LEAVE
+    return wish_of(control, pragma) if control or pragma else None
 
 
 def _place(key: bytes) -> int:
@@ -303,21 +340,9 @@ def _fits(length: str, most: int) -> bool:
     return not length.isdecimal() or (len(length) <= 18 and int(length) <= most)
 
 
-def _set_length(record: Record, method: str) -> bool:
-    """Say how long the body is, where the answer has one; False if its server said otherwise: it is not whole."""
-    if method == "HEAD" or record.status == 204:
-        return not record.body
-    size = str(len(record.body))
-    if any(value.strip() != size for name, value in record.fields if name.lower() == "content-length"):
-        return False
-    record.fields = [pair for pair in record.fields if pair[0].lower() != "content-length"]
-    record.fields.append(("content-length", size))
-    return True
-
-
 def _answer(record: Record, age: float, cache_status: str) -> Answer:
     told = [*record.fields, ("age", str(int(min(age, MOST_SECONDS)))), ("cache-status", cache_status)]
-    return Answer(record.status, headers=told, content=record.body)
+    return Answer.checked(record.status, told, record.body)
 
 
 def _cache_status(left: float, sent: bool, status: int | None, why: str) -> str:
@@ -332,6 +357,5 @@ def _cache_status(left: float, sent: bool, status: int | None, why: str) -> str:
         words.append("hit")
     words.append(f"ttl={whole}")
     if why:
-        quoted = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in why[:100])
-        words.append(f'detail="{quoted}"')
+        words.append(f'detail="{_NOT_QUOTED.sub("?", why[:100])}"')
     return "; ".join(words)

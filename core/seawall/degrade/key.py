@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Field = tuple[str | bytes, str | bytes]
+    Keyed = blake2b
 
 TAG_SIZE: Final = 16
 KEY_SIZE: Final = 32
 
+_CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
 _URL: Final = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?(\[[^\]/?#@]*\]|[^:/?#@\[\]]+)(?::([0-9]{0,5}))?([/?][^#]*)?(?:#.*)?\Z",
     re.DOTALL,
@@ -54,7 +56,7 @@ def target_of(url: str) -> tuple[str, str] | None:
 
 
 def tag_of(
-    url: str, fields: Iterable[tuple[str, bytes]], identity: str | int, who: str | None, secret: bytes
+    url: str, fields: Iterable[tuple[bytes, bytes]], identity: str | int, who: str | None, keyed: Keyed
 ) -> bytes | None:
     """Who asks, and where. `who`: what the user's `key=` said, in place of all we see; None: there is no such key.
 
@@ -73,26 +75,29 @@ def tag_of(
         if isinstance(identity, str):
             parts.append(_bytes(identity))
         for name, value in fields:
-            if name in CREDENTIALS:
-                parts += (_bytes(name), value)
-    return _digest(parts, secret, b"")
+            if name in _CREDENTIALS:
+                parts += (name, value)
+    return _digest(parts, keyed, b"")
 
 
 def rest_of(
-    method: str, fields: Iterable[tuple[str, bytes]], ignored: frozenset[str], body: bytes, secret: bytes
+    method: str, fields: Iterable[tuple[bytes, bytes]], uncounted: frozenset[bytes], body: bytes, keyed: Keyed
 ) -> bytes:
     """What exactly was asked there."""
     parts = [_bytes(method)]
     for name, value in fields:
-        if name not in ignored:
-            parts += (_bytes(name), value)
-    return _digest(parts, secret, body)
+        if name not in uncounted and name not in _CREDENTIALS:
+            parts += (name, value)
+    return _digest(parts, keyed, body)
 
 
-def in_order(fields: Iterable[Field]) -> list[tuple[str, bytes]]:
+def in_order(fields: Iterable[Field]) -> list[tuple[bytes, bytes]]:
     """Fields under lower-case names, sorted by name; those of one name in the order they were sent."""
     found = [
-        (name.lower() if isinstance(name, str) else name.decode("latin-1").lower(), _bytes(value))
+        (
+            name.lower() if type(name) is bytes else _bytes(name).lower(),
+            value if type(value) is bytes else _bytes(value),
+        )
         for name, value in fields
     ]
     found.sort(key=itemgetter(0))
@@ -104,9 +109,15 @@ def _bytes(text: str | bytes) -> bytes:
     return str.encode(text, "utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
 
 
-def _digest(parts: list[bytes], secret: bytes, body: bytes) -> bytes:
+def keyed_with(secret: bytes) -> Keyed:
+    """What the hashes of keys begin with."""
+    return blake2b(digest_size=TAG_SIZE, key=secret)
+
+
+def _digest(parts: list[bytes], keyed: Keyed, body: bytes) -> bytes:
+    digest = keyed.copy()
     # The repr of a list of bytes says where each of them ends, and is made in C.
-    digest = blake2b(repr(parts).encode("ascii"), digest_size=TAG_SIZE, key=secret)
+    digest.update(repr(parts).encode("ascii"))
     if body:
         digest.update(body)
     return digest.digest()

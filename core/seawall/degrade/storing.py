@@ -10,13 +10,15 @@ somebody else: it is bounded, and nothing here raises for it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 GOOD: Final = frozenset({200, 203, 204, 301, 308})
 """Statuses of answers worth giving again. Not 404 and 410, which may be stored: an outage is no time to insist that
@@ -45,7 +47,7 @@ _ASCTIME: Final = re.compile(
     re.VERBOSE | re.ASCII,
 )
 
-Directives = dict[str, str]
+Directives = Mapping[str, str]
 
 
 class Fate(Enum):
@@ -149,13 +151,14 @@ def varies(vary: str, uncounted: Collection[str]) -> bool:
     return "*" in names or any(name in uncounted for name in names)
 
 
+@lru_cache(256)
 def parse(text: str) -> Directives:
     """The directives of a `Cache-Control` field, by lower-case name; no argument: the empty string.
 
     One that comes twice has its first argument, unless they differ: then it has none that is valid. A field too long
-    to be read forbids everything.
+    to be read forbids everything. The same few come all day long: the answer is shared, and not to be changed.
     """
-    found: Directives = {}
+    found: dict[str, str] = {}
     if not text:
         return found
     if len(text) > LONGEST_FIELD:
@@ -177,6 +180,7 @@ def _seconds(text: str) -> float:
     return float(min(int(text), MOST_SECONDS)) if _SECONDS.match(text) else 0.0
 
 
+@lru_cache(64)
 def timestamp(text: str) -> float | None:
     """An HTTP date (RFC 9110 §5.6.7, all three forms) as seconds since the epoch; None if it is none."""
     parts = _DATE.match(text) or _ASCTIME.match(text)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seawall.degrade.fields import CREDENTIALS, NOISE
 from seawall.degrade.key import KEY_SIZE, TAG_SIZE, in_order, target_of
+from seawall.stores.memory import MemoryStore
 from tests.core.degrade.asking import Cache, Request
 
 URL = "https://api.test/x"
@@ -202,9 +203,9 @@ class TestKeyFunction:
         assert one.tag != other.tag
 
     def test__is_not_taken_for_what_we_see(self) -> None:
-        cache = Cache()
-        named = Cache(key=lambda request: "")
-        named.state.store = cache.state.store
+        store = MemoryStore()
+        cache, named = Cache(store=store), Cache(store=store, key=lambda request: "")
+        assert key(cache, Request()) == key(Cache(store=store), Request())
         assert key(cache, Request()) != key(named, Request())
 
     def test__none__not_remembered(self) -> None:

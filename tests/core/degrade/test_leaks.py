@@ -39,7 +39,7 @@ def without_field(name: str) -> Patch:
 
     def sabotage(patch: pytest.MonkeyPatch) -> None:
         real = cache_module.in_order
-        patch.setattr(cache_module, "in_order", lambda fields: [f for f in real(fields) if f[0] != name])
+        patch.setattr(cache_module, "in_order", lambda fields: [f for f in real(fields) if f[0] != name.encode()])
 
     return sabotage
 
@@ -132,8 +132,8 @@ SABOTAGES: dict[str, Patch] = {
     "path": in_url(lambda user, url: (user, url.replace("/p", "/"))),
     "query": in_url(lambda user, url: (user, url.partition("?")[0])),
     "method": in_rest(lambda method, *rest: ("", *rest)),
-    "body": in_rest(lambda method, fields, ignored, body, secret: (method, fields, ignored, b"", secret)),
-    "who": in_tag(lambda url, fields, identity, who, secret: (url, (), 0, "", secret)),
+    "body": in_rest(lambda method, fields, ignored, body, keyed: (method, fields, ignored, b"", keyed)),
+    "who": in_tag(lambda url, fields, identity, who, keyed: (url, (), 0, "", keyed)),
     "where": in_tag(lambda url, *rest: ("https://a.test/", *rest)),
     "what": instead(cache_module, "rest_of", lambda *_: b"r" * 16),
     "no-store": without_directive("no-store"),
