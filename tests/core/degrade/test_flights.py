@@ -110,7 +110,8 @@ def test__post__is_never_one_with_another() -> None:
 @pytest.mark.parametrize(
     ("status", "fields"),
     [(200, {"cache_control": "no-store"}), (200, {"set_cookie": "a=b"}), (404, {}), (302, {}), (200, {"vary": "*"}),
-     (200, {"content_length": "9" * 12})],
+     (200, {"content_length": "9" * 12}), (200, {f"x{n}": "" for n in range(201)})],
+    ids=["no-store", "Set-Cookie", "404", "302", "Vary", "too long", "too many fields"],
 )  # fmt: skip
 def test__answer_not_to_be_shared__everybody_goes_alone_at_its_headers(status: int, fields: dict[str, str]) -> None:
     party = Party()
@@ -157,6 +158,9 @@ def test__leader_cancelled__the_first_follower_leads_the_others() -> None:
     assert party.begin(first.slot)
     first.leave(party.cache.now)
     third = party.follower()
+    party.cache.now += 5
+    assert party.woken == [first]
+    assert [party.look(seat) for seat in (second, third)] == [Place.WAITS] * 2
     first.slot.keep(b"shared")
     assert all(isinstance(party.look(seat), Answer) for seat in (second, third))
 
