@@ -20,6 +20,9 @@ from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
 from seawall.classification import ERRORS, STATUSES, Row, of_status
+from seawall.degrade.fields import CREDENTIALS, NOISE
+from seawall.degrade.stale import StaleResponse
+from seawall.degrade.storing import GOOD
 from seawall.policies.breaker import TRANSITIONS
 from seawall.policy import Effective
 
@@ -108,6 +111,10 @@ def kinds() -> str:
     return textwrap.fill(", ".join(f"`{kind.name}`" for kind in ErrorKind), 120)
 
 
+def listed(words: Iterable[object]) -> str:
+    return textwrap.fill(", ".join(f"`{word}`" for word in sorted(words, key=str)), 120, break_on_hyphens=False)
+
+
 def figures(policy: Policy) -> dict[str, str]:
     """Every effective figure of a policy, by dotted name."""
     full = Effective(policy)
@@ -163,9 +170,12 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "llm": llm,
     "events": events,
     "tree": tree,
+    "credentials": partial(listed, CREDENTIALS),
+    "noise": partial(listed, NOISE),
+    "statuses remembered": partial(listed, GOOD),
 } | {
     f"fields of {kind.__name__}": partial(fields_of, kind)
-    for kind in (Retry, RetryBudget, TokenBudget, AdaptiveBudget, Breaker, Bulkhead, Timeouts)
+    for kind in (Retry, RetryBudget, TokenBudget, AdaptiveBudget, Breaker, Bulkhead, Timeouts, StaleResponse)
 }
 
 
