@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from seawall.policies.bulkhead import Ticket
 
@@ -36,3 +37,23 @@ def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:
             return False
         time.sleep(_LOOK_EVERY)
     return True
+
+
+async def pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@contextmanager
+def repeating(function: Callable[[], bool], every: float) -> Generator[None]:
+    """While the block runs, call `function` every so many seconds, from a thread of its own, until it says False."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(every) and function():
+            pass
+
+    threading.Thread(target=repeat, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
