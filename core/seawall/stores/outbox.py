@@ -56,7 +56,7 @@ _SCHEMA: Final = (
     "attempts INTEGER NOT NULL, fence INTEGER NOT NULL, leased REAL, lease_until REAL, error TEXT, "
     "status INTEGER, complete INTEGER, method TEXT NOT NULL, url TEXT NOT NULL, digest BLOB NOT NULL, "
     "headers TEXT NOT NULL, result_headers TEXT, body BLOB, result_body BLOB)",
-    "CREATE INDEX outbox_due ON outbox (state, not_before, host, bytes)",
+    "CREATE INDEX outbox_due ON outbox (state, not_before, host, bytes, expires, leased, lease_until)",
     "CREATE INDEX outbox_expiry ON outbox (state, expires)",
 )
 _ITEM: Final = "id, fence, attempts, host, method, url, headers, body, digest"
@@ -258,8 +258,9 @@ class OutboxFile:
         content = result.content[: self.max_result]
         size = _ROW + len(item.url) + len(told) + len(content)
         with self._rows.writing() as rows:
-            (used,) = rows.execute("SELECT total(bytes) FROM outbox WHERE id <> ?", (item.id,)).fetchone()
-            if used + size > self.max_bytes:
+            (used,) = rows.execute("SELECT total(bytes) FROM outbox").fetchone()
+            (own,) = rows.execute("SELECT total(bytes) FROM outbox WHERE id = ?", (item.id,)).fetchone()
+            if used - own + size > self.max_bytes:
                 told, content, size = "[]", b"", _ROW
             whole = result.complete and len(content) == len(result.content)
             new = (result.state, self.clock.wall() + self.keep_for, result.status, told, content, whole, result.error)
