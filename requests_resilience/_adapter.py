@@ -180,7 +180,12 @@ class _Port(Threads):
         return Answer(response.status_code, headers=headers, content=response.content)
 
     def content(self, call: Call) -> bytes:
-        body = call.request.body
+        request = call.request
+        body = request.body
+        if hasattr(body, "read"):
+            rewind_body(request)
+            body = body.read()
+            rewind_body(request)
         return body.encode() if isinstance(body, str) else body or b""
 
     def respond(self, call: Call, answer: Any) -> Any:

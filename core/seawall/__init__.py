@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from seawall.degrade.alternatives import ErrorWithAlternatives
     from seawall.degrade.answer import Answer
     from seawall.degrade.fallback import FallbackProvider
-    from seawall.degrade.simplified import SimplifiedResponse
     from seawall.degrade.queue import QueueForRetry
+    from seawall.degrade.simplified import SimplifiedResponse
     from seawall.outbox import Outbox
     from seawall.snapshot import HostSnapshot
     from seawall.stores.items import OutboxError, OutboxFull, Receipt

@@ -8,26 +8,24 @@ a time, not a thousand. Written once as `async def` for both worlds, like the fl
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff
 from seawall._mounting import replayer
-from seawall._story import report
 from seawall.classification import of_response, of_status
 from seawall.degrade.credentials import is_credential
-from seawall.degrade.queue import sending
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import pause, repeating
 from seawall.errors import BulkheadClosed, ResilienceError
 from seawall.outcome import Again, Verdict, reject_async
+from seawall.policy import override
 from seawall.runtime import run_sync
 from seawall.stores.items import OutboxError, Result, sound_fields
 from seawall.stores.outbox import LONGEST_WAIT, OutboxFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
     from seawall.runtime import Clock
     from seawall.stores.items import Item, Receipt
@@ -41,6 +39,8 @@ _LONGEST_HOLD: Final = 30.0
 _FIRST_LOOK: Final = 0.02
 _SELDOM: Final = 0.5
 """Seconds between two looks at what became of a request: at first, and at last."""
+_UNDEGRADED: Final = override(degrade=())
+"""A stale or simplified answer delivers nothing, and what waits already is not queued again."""
 _UNPACKED: Final = ("accept-encoding", "identity")
 """Results are kept as they come over the wire, and should be readable."""
 _HEADER_BYTES: Final = 16 * 1024
@@ -201,16 +201,13 @@ async def _send(outbox: Outbox, port: _Plain, item: Item) -> bool:
         await port.disk(outbox.put_back, item, _FIRST_WAIT, f"attach raised {type(error).__name__}")
         raise
     try:
-        with _marked():
+        with _UNDEGRADED:
             response, body, complete = await port.send(request, outbox.max_result)
     except BulkheadClosed:
         await port.disk(outbox.put_back, item, 0.0, "closed")
         raise
     except Exception as error:
         return await _later(outbox, port, item, getattr(error, "retry_after", None), _word(error))
-    story = report(response)
-    if story is not None and story.served_from != "origin":
-        return await _later(outbox, port, item, None, f"answered by {story.served_from}")
     status, row = response.status_code, of_status(response.status_code)
     if row is not None and (row[1] is not Verdict.SUCCESS or row[2] is not Again.NO):
         asked = of_response(response, outbox.clock.wall()).retry_after
@@ -242,16 +239,6 @@ def _renew(outbox: Outbox, item: Item, lease: float) -> bool:
         return outbox.renew(item, lease)
     except OutboxError:  # another writer was slow: next time
         return True
-
-
-@contextmanager
-def _marked() -> Generator[None]:
-    """What is sent inside is not queued again."""
-    token = sending.set(True)
-    try:
-        yield
-    finally:
-        sending.reset(token)
 
 
 def _word(error: Exception) -> str:

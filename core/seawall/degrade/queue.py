@@ -9,7 +9,6 @@ nothing, and a token that expired meanwhile is no reason to fail.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -21,11 +20,9 @@ from seawall.policies.retry import SAFE_METHODS, Retry
 
 if TYPE_CHECKING:
     from seawall._story import Call
+    from seawall.degrade.step import Trouble
     from seawall.outbox import Outbox
     from seawall.stores.items import Fields, Receipt
-
-sending: Final[ContextVar[bool]] = ContextVar("seawall_outbox_sending", default=False)
-"""Is this call one of an outbox's? It is not queued a second time."""
 
 RECOMPUTED: Final = frozenset(
     {
@@ -72,7 +69,7 @@ class QueueForRetry:
     def could_answer(self, call: Call) -> bool:
         return self.accepts(call.request, call.policy.retry)
 
-    async def answer(self, trouble: Any) -> Rejection | None:
+    async def answer(self, trouble: Trouble) -> Rejection | None:
         """A rejection with the receipt; None: this request is not one to keep. Raises OutboxFull, OutboxError."""
         call, runtime = trouble.call, trouble.runtime
         if not self.accepts(call.request, call.policy.retry) or not runtime.repeatable(call).body:
@@ -81,13 +78,13 @@ class QueueForRetry:
         if _declared_length(call.request) > self.max_body:  # not read into memory first
             return None
         body = runtime.content(call)
-        receipt = await runtime.call(self.keep, call.request, body, call.state.name, call.policy.retry, after)
+        receipt = await runtime.disk(self.keep, call.request, body, call.state.name, call.policy.retry, after)
         if receipt is None:
             return None
+        # Without a time to try again: whoever does sends a second request.
         return Rejection(
             Reason.QUEUED,
             call.state.name,
-            after,
             cause=trouble.error,
             response=trouble.response,
             facts={"receipt": receipt},
@@ -95,7 +92,7 @@ class QueueForRetry:
 
     def accepts(self, request: Any, retry: Retry | None) -> bool:
         """May this request be sent twice, by its method or under a key?"""
-        if sending.get() or not hasattr(request, "headers"):
+        if not hasattr(request, "headers"):  # an operation of `execute`
             return False
         methods = SAFE_METHODS if retry is None or retry.methods is None else retry.methods
         return (request.method or "GET").upper() in methods or key_field(retry) in request.headers

@@ -35,6 +35,9 @@ class Loops:
         finally:
             ticket.sleep_on()
 
+    async def disk(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await in_thread(function, *args)
+
 
 async def within(seconds: float | None, awaitable: Awaitable[Any]) -> Any:
     """The result of `awaitable`, which is cancelled after `seconds`: then OutOfTime."""

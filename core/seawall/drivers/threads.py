@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -27,6 +27,9 @@ class Threads:
             woken.wait(seconds)
         finally:
             ticket.sleep_on()
+
+    async def disk(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
 
 
 def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:

@@ -106,6 +106,9 @@ class VirtualRuntime:
         value = function(*args)
         return await value if hasattr(value, "__await__") else value
 
+    async def disk(self, function: Any, *args: Any) -> Any:
+        return function(*args)
+
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
         return None
 

@@ -12,7 +12,6 @@ import requests
 
 from seawall import Outbox, QueueForRetry, Retry
 from seawall.degrade.credentials import is_credential
-from seawall.degrade.queue import sending
 from seawall.outcome import Reason, Rejection
 from seawall.policies.retry import Repeatable
 from seawall.runtime import run_sync
@@ -79,14 +78,6 @@ def test__accepts__what_may_be_sent_twice(
 ) -> None:
     request = make(method, URL, {} if key is None else {key: "k"}, None)
     assert QueueForRetry(outbox).accepts(request, retry) is accepted
-
-
-def test__accepts__nothing_that_an_outbox_is_sending(outbox: Outbox) -> None:
-    token = sending.set(True)
-    try:
-        assert not QueueForRetry(outbox).accepts(httpx.Request("GET", URL), None)
-    finally:
-        sending.reset(token)
 
 
 def test__accepts__no_operation(outbox: Outbox) -> None:
@@ -184,7 +175,7 @@ class Runtime:
         self.read += 1
         return bytes(call.request.content)
 
-    async def call(self, function: Any, *args: Any) -> Any:
+    async def disk(self, function: Any, *args: Any) -> Any:
         return function(*args)
 
 
@@ -205,7 +196,7 @@ def test__answer__is_a_rejection_with_the_receipt(outbox: Outbox, clock: Virtual
     trouble = Trouble()
     ended = run_sync(QueueForRetry(outbox).answer(trouble))
     assert isinstance(ended, Rejection)
-    assert (ended.reason, ended.host, ended.retry_after) == (Reason.QUEUED, trouble.call.state.name, 7.0)
+    assert (ended.reason, ended.host, ended.retry_after) == (Reason.QUEUED, trouble.call.state.name, None)
     assert ended.cause is trouble.error
     assert ended.facts is not None
     assert ended.facts["receipt"].state == "queued"
