@@ -71,7 +71,7 @@ _CANDIDATES: Final = (
 
 
 class _SystemTime:
-    """Chance only spreads retries, so its quality does not matter."""
+    """As the drivers' clock, which this room may not know. Chance only spreads retries: its quality does not matter."""
 
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
