@@ -166,8 +166,11 @@ class _Port(ABC):
         other.upload = call.upload
         return await on_behalf(call, other, cast("Runtime", self))
 
-    def content(self, call: Call) -> bytes:
-        return call.request.content  # type: ignore[no-any-return]
+    def content(self, call: Call) -> bytes | None:
+        stream = call.request.stream
+        if not self.library.is_replayable(stream):
+            return None
+        return b"".join(stream)  # a multipart body is put together only now
 
     def respond(self, call: Call, answer: Any) -> Any:
         if isinstance(answer, Answer):

@@ -17,7 +17,7 @@ from urllib3.util import Timeout
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, follow, served_again
-from requests_resilience._upload import give_back, is_upload, lend, prepare
+from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
 from seawall._story import attach
 from seawall.classification import of_error, streams
 from seawall.clocks import Watch
@@ -179,9 +179,8 @@ class _Port(Threads):
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
         return Answer(response.status_code, headers=headers, content=response.content)
 
-    def content(self, call: Call) -> bytes:
-        body = call.request.body
-        return body.encode() if isinstance(body, str) else body or b""
+    def content(self, call: Call) -> bytes | None:
+        return content_of(call)
 
     def respond(self, call: Call, answer: Any) -> Any:
         if not isinstance(answer, Answer):

@@ -63,6 +63,16 @@ def give_back(call: Call) -> None:
     call.upload.release()
 
 
+def content_of(call: Call) -> bytes | None:
+    """The bytes of a request's body; None: they cannot be known without using it up."""
+    body: Any = call.request.body
+    if isinstance(call.upload, FileInPlace):
+        body = call.upload.content()
+    if isinstance(body, str):
+        return body.encode()
+    return b"" if body is None else body if isinstance(body, bytes) else None
+
+
 class FileInPlace:
     """A file that can be rewound: requests and its adapters get it as it is."""
 
@@ -82,6 +92,13 @@ class FileInPlace:
         except Exception:
             return False
         return True
+
+    def content(self) -> Any:
+        """From where it stood; it is left there."""
+        self.given.seek(self.start)
+        content = self.given.read()
+        self.given.seek(self.start)
+        return content
 
     def release(self) -> None: ...
 

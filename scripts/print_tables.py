@@ -11,11 +11,22 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
 
-from seawall import AdaptiveBudget, Breaker, Bulkhead, ErrorKind, Policy, Retry, RetryBudget, Timeouts, TokenBudget
+from seawall import (
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    ErrorKind,
+    Policy,
+    QueueForRetry,
+    Retry,
+    RetryBudget,
+    Timeouts,
+    TokenBudget,
+)
 from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
@@ -44,6 +55,8 @@ def value(of: object) -> str:
     """A figure, for a cell of a table."""
     if of is UNSET:
         return "not set"
+    if of is MISSING:
+        return "has to be given"
     if isinstance(of, float):
         return f"`{of:g}`"
     if isinstance(of, frozenset):
@@ -64,7 +77,7 @@ def documented(kind: type) -> Iterator[tuple[str, str]]:
 
 def fields_of(kind: type) -> str:
     defaults = {field.name: field.default for field in fields(kind)}
-    rows = ((f"`{name}`", value(defaults[name]), text) for name, text in documented(kind))
+    rows = ((f"`{name}`", value(defaults[name]), text) for name, text in documented(kind) if name in defaults)
     return table(("field", "default", "meaning"), rows)
 
 
@@ -160,6 +173,18 @@ def tree() -> str:
     return f"```\n{picture}\n```"
 
 
+KINDS: tuple[type, ...] = (
+    Retry,
+    RetryBudget,
+    TokenBudget,
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    Timeouts,
+    StaleResponse,
+    QueueForRetry,
+)
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "diagram": diagram,
@@ -173,10 +198,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "credentials": partial(listed, CREDENTIALS),
     "noise": partial(listed, NOISE),
     "statuses remembered": partial(listed, GOOD),
-} | {
-    f"fields of {kind.__name__}": partial(fields_of, kind)
-    for kind in (Retry, RetryBudget, TokenBudget, AdaptiveBudget, Breaker, Bulkhead, Timeouts, StaleResponse)
-}
+} | {f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS}
 
 
 def printed(page: str) -> str:

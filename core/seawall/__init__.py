@@ -37,8 +37,11 @@ if TYPE_CHECKING:
     from seawall.degrade.alternatives import ErrorWithAlternatives
     from seawall.degrade.answer import Answer
     from seawall.degrade.fallback import FallbackProvider
+    from seawall.degrade.queue import QueueForRetry
     from seawall.degrade.simplified import SimplifiedResponse
+    from seawall.outbox import Outbox
     from seawall.snapshot import HostSnapshot
+    from seawall.stores.items import OutboxError, OutboxFull, Receipt
 
 __version__ = "0.1.0"
 
@@ -62,10 +65,15 @@ __all__ = [
     "HostSnapshot",
     "MaxRetriesExceeded",
     "NonRetryable",
+    "Outbox",
+    "OutboxError",
+    "OutboxFull",
     "Outcome",
     "Policy",
+    "QueueForRetry",
     "Queued",
     "RateLimited",
+    "Receipt",
     "Replayable",
     "Report",
     "Resilience",
@@ -89,21 +97,23 @@ __all__ = [
 
 
 _LATER = {
-    "Answer": "answer",
-    "ErrorWithAlternatives": "alternatives",
-    "FallbackProvider": "fallback",
-    "SimplifiedResponse": "simplified",
+    "Answer": "degrade.answer",
+    "ErrorWithAlternatives": "degrade.alternatives",
+    "FallbackProvider": "degrade.fallback",
+    "HostSnapshot": "snapshot",
+    "Outbox": "outbox",
+    "OutboxError": "stores.items",
+    "OutboxFull": "stores.items",
+    "QueueForRetry": "degrade.queue",
+    "Receipt": "stores.items",
+    "SimplifiedResponse": "degrade.simplified",
 }
-"""Not needed by every program, so loaded when asked for: name → module in `seawall.degrade`."""
+"""Not needed by every program, so loaded when asked for: name → module."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "HostSnapshot":  # needed by readers of pictures only
-        from seawall.snapshot import HostSnapshot
-
-        return HostSnapshot
     if name in _LATER:
         from importlib import import_module
 
-        return getattr(import_module(f"seawall.degrade.{_LATER[name]}"), name)
+        return getattr(import_module(f"seawall.{_LATER[name]}"), name)
     raise AttributeError(f"module 'seawall' has no attribute {name!r}")

@@ -29,6 +29,7 @@ from seawall.outcome import Reason
 if TYPE_CHECKING:
     from seawall._story import Call, Report
     from seawall.outcome import Rejection
+    from seawall.stores.items import Receipt
 
 
 class ResilienceError(Exception):
@@ -144,10 +145,10 @@ class ServiceDegraded(ResilienceError):
 
 
 class Queued(ResilienceError):
-    """The call failed, and the request is stored: it will be sent when the host is well."""
+    """The call failed; the request is kept and will be sent when the host is well again."""
 
-    receipt: Any = None
-    """Its number in the outbox, with which to ask for the result."""
+    receipt: Receipt | None = None
+    """Tells what became of it: `receipt.state`, `receipt.result()`, `receipt.wait(timeout)`."""
 
 
 _LEFT_BEHIND = frozenset({"request", "response"})

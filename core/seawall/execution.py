@@ -114,7 +114,7 @@ class _Execution:
     async def read(self, response: Any) -> Any:
         raise NotImplementedError
 
-    def content(self, call: Call) -> bytes:
+    def content(self, call: Call) -> bytes | None:
         return b""
 
     def respond(self, call: Call, answer: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall._story import attach
 from seawall.degrade.answer import Answer
+from seawall.errors import Queued
 from seawall.outcome import Ending, ErrorKind
 from seawall.runtime import Stopped
 
@@ -44,7 +45,10 @@ def refusal(error: ResilienceError) -> Answer:
     headers = {"x-should-retry": "false"}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))
-    return Answer(503, headers=headers, json={"error": {"type": f"seawall_{error.policy}", "message": str(error)}})
+    told = {"type": f"seawall_{error.policy}", "message": str(error)}
+    if isinstance(error, Queued) and error.receipt is not None:  # else nobody could ask for the result
+        told["receipt"] = error.receipt.id
+    return Answer(503, headers=headers, json={"error": told})
 
 
 def watch_below(retries: Any, resilience: Resilience) -> None:

@@ -80,6 +80,10 @@ class Runtime(Protocol):
         """The result of a user's function; an async one is awaited, in an async mount."""
         ...
 
+    async def disk(self, function: Any, *args: Any) -> Any:
+        """The result of a plain function of ours that waits for a file; an event loop goes on meanwhile."""
+        ...
+
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
         """Send the rewritten request as a call of its own host: its answer, or the exception it failed with; None: that
         host is switched off."""
@@ -89,8 +93,8 @@ class Runtime(Protocol):
         """The whole answer, decoded."""
         ...
 
-    def content(self, call: Call) -> bytes:
-        """The body of the request."""
+    def content(self, call: Call) -> bytes | None:
+        """The body of the request; None: it cannot be known without using it up."""
         ...
 
     def respond(self, call: Call, answer: Any) -> Any:

@@ -41,6 +41,12 @@ SAYS = {
         "the broken host saw 3 requests",
         "breaker now: None",
     ],
+    "queue_for_retry": [
+        "queued: the shop is down",
+        "sent 3, 0 waiting",
+        "order 1: 200 after 1 attempt of the worker",
+        "the shop saw 3 idempotency keys, and no stored credential",
+    ],
     "read_a_report": ["attempt 1: 503", "attempt 2: 502", "attempt 3: 200", "refused without an attempt (0)"],
     "requests_session": ["whole session: 200 after 3 attempts and 0:00:01", "one prefix: 503 after 2 attempts"],
     "scopes": [

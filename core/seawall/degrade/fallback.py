@@ -149,7 +149,10 @@ class FallbackProvider:
         headers += added.items()
         content = None
         if self.body is not None:
-            content = self.body(trouble.runtime.content(trouble.call))
+            body = trouble.runtime.content(trouble.call)
+            if body is None:
+                return None
+            content = self.body(body)
         return Rewrite(request.method, origin + path, headers, content)
 
     def __repr__(self) -> str:

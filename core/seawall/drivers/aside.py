@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Aside:
     """One piece of work under way; any number may wait for it.
 
-    No lock: the end of the process stops such a thread in its tracks, and who leaves may be a finaliser. Each step may be
-    the last before an interrupt.
+    No lock: the end of the process stops such a thread in its tracks, and who leaves may be a finaliser. Each step may
+    be the last before an interrupt.
     """
 
     def __init__(self, work: Callable[[], Any], unwanted: Callable[[Any], object] | None = None) -> None:

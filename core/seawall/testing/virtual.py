@@ -106,13 +106,16 @@ class VirtualRuntime:
         value = function(*args)
         return await value if hasattr(value, "__await__") else value
 
+    async def disk(self, function: Any, *args: Any) -> Any:
+        return function(*args)
+
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
         return None
 
     async def read(self, response: Any) -> Any:
         return response
 
-    def content(self, call: Call) -> bytes:
+    def content(self, call: Call) -> bytes | None:
         return getattr(call.request, "content", b"")
 
     def respond(self, call: Call, answer: Any) -> Any:
