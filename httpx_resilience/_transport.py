@@ -77,7 +77,12 @@ class _Port(ABC):
         if type(given) is LiveTimeouts:  # one request object sent several times at once
             given = given.client
         limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
+        if (
+            limits.passive
+            and call.deadline is None
+            and request.method in SAFE_METHODS
+            and call.policy.inspect_streams is False
+        ):
             return None
         watch = admission.watch = Watch(call, admission.started)
         return LiveTimeouts(given, watch)
@@ -104,24 +109,49 @@ class _Port(ABC):
         if ahead is None:
             clock = admission.call.state.clock
             ends = clock.monotonic() + PEEK_SECONDS
-            ahead = admission.ahead = ReadAhead(self.iterate(admission.inner))
-            try:
-                while ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
-                    chunk = await self.pull(ahead.rest, admission)
-                    if chunk is None:
-                        ahead.rest = None
-                        await self.shut(admission.inner)
-                        break
-                    ahead.chunks.append(chunk)
-                    ahead.size += len(chunk)
-            except Exception as error:
-                ahead.error = error
-            except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
-                raise
-            except BaseException:
-                await self.shut(admission.inner)
-                raise
+            ahead = ReadAhead(self.iterate(admission.inner))
+            while ahead.is_open and ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
+                await self.read_on(admission, ahead)
         return b"".join(ahead.chunks) if ahead.rest is None else None
+
+    async def hold(self, response: Any, admission: Any) -> Exception | None:
+        inspector, watch = admission.inspector, admission.watch
+        if admission.is_over:
+            inspector.feed(response.content)
+            inspector.end()
+            return None
+        watch.body_wanted()
+        ahead = ReadAhead(self.iterate(admission.inner))
+        while ahead.is_open and not inspector.is_decided:
+            await self.read_on(admission, ahead)
+        if ahead.rest is None:
+            inspector.end()
+        if ahead.error is None:
+            watch.content()
+        return ahead.error
+
+    async def read_on(self, admission: Any, ahead: ReadAhead) -> None:
+        """One piece more."""
+        admission.ahead = ahead
+        try:
+            if admission.watch is not None:
+                admission.watch.left()
+            piece = await self.pull(ahead.rest, admission)
+            if piece is None:
+                ahead.rest = None
+                await self.shut(admission.inner)
+                return
+            ahead.chunks.append(piece)
+            ahead.size += len(piece)
+            if admission.inspector is not None:
+                admission.inspector.feed(piece)
+        except Exception as error:
+            ahead.error = error
+        except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
+            raise
+        except BaseException:
+            await self.shut(admission.inner)
+            raise
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:

@@ -119,6 +119,7 @@ def figures(policy: Policy) -> dict[str, str]:
             found[name] = f"{type(part).__name__}: " + ", ".join(f"{k} {value(v)}" for k, v in inside.items())
         else:
             found |= {f"{name}.{k}": value(v) for k, v in inside.items()}
+    found["inspect_streams"] = value(full.inspect_streams)
     found["rejections"] = value(full.rejections)
     found["not in this version"] = "; ".join(full.policy.pending) or "–"
     return found

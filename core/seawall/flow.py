@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall import telling
 from seawall.classification import is_quota, text
-from seawall.judging import clock_rang, judge_error, judge_response, next_step, opens_in, too_late, turn_in
+from seawall.judging import (
+    clock_rang,
+    inspects,
+    judge_error,
+    judge_response,
+    judge_stream,
+    next_step,
+    opens_in,
+    too_late,
+    turn_in,
+)
 from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.breaker import HalfOpen
 from seawall.policies.bulkhead import Ticket
@@ -97,7 +107,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
         else:
             try:
                 status = response.status_code
-                if status < 400 and call.policy.classify is None:
+                if status < 400 and call.policy.trusts_headers:
                     call.answer = (number, admission.started, admission.headers_at, status)
                     call.ending = Ending.ANSWERED
                     if type(admission.phase) is HalfOpen:
@@ -116,8 +126,12 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 body = await runtime.peek(response, admission)
                 if body is not None and is_quota(body):
                     outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO
+            if response is not None and outcome.kind is None and inspects(call, admission, response):
+                failure = await runtime.hold(response, admission)
             now = clock.monotonic()
             try:
+                if admission.inspector is not None:
+                    outcome, failure = judge_stream(call, admission, outcome, failure, runtime), None
                 delay = next_step(call, admission, outcome, runtime, now)
             except BaseException:
                 await _drop(call, admission, response, runtime)
@@ -262,7 +276,8 @@ def _give_up(call: Call, last: _Last, *, raises: bool) -> Rejection | Failed:
     outcome, name = last.outcome, call.state.name
     if raises and outcome.scope != "total":
         reason = _ENDINGS.get(call.ending or Ending.NOT_RETRYABLE, Reason.NOT_RETRYABLE)
-        return Rejection(reason, name, outcome.retry_after, cause=last.error, response=last.response)
+        cause = last.error or outcome.error
+        return Rejection(reason, name, outcome.retry_after, cause=cause, response=last.response)
     if outcome.scope is not None:
         return clock_rang(call, outcome)
     assert last.error is not None

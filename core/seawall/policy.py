@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from seawall._check import Unset
-    from seawall.outcome import Outcome, Verdict
+    from seawall.outcome import ErrorKind, Outcome, Verdict
     from seawall.policies.budget import Budget
+
+    Inspect = Callable[[str, Any], ErrorKind | bool | None]
 
 STATE_PARTS: Final = ("budget", "breaker", "bulkhead")
 """Parts that belong to the state of a host or group, not to one request."""
@@ -48,6 +50,10 @@ class Policy:
     stream: bool | Unset = UNSET
     """Every answer counts as one that streams: its clocks are `first_content`, `idle` and `stream`. Left out: those
     of `text/event-stream` and NDJSON, and in requests those asked for with `stream=True`."""
+    inspect_streams: bool | Inspect | Unset = UNSET
+    """Look for errors inside answers of `text/event-stream` and NDJSON, and hold such an answer until its first
+    content, so that it may still be repeated. A function `(event, data)` says first what an event is: an `ErrorKind`,
+    content (True), nothing yet (False), or None: as the built-in shapes say."""
     rejections: Literal["raise", "respond"] | Unset = UNSET
     """"respond": what we refuse is answered with a synthetic 503, `Retry-After` and `x-should-retry: false`, for SDKs
     that retry any exception but obey answers."""
@@ -59,6 +65,8 @@ class Policy:
     """Hosts of one group share their state."""
     pending: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
     """What a preset names that this version cannot do yet."""
+    is_preset: bool = field(default=False, init=False, repr=False, compare=False)
+    """Its clocks are a preset's, not the user's."""
 
     def __post_init__(self) -> None:
         for name, kinds in _PARTS.items():
@@ -68,6 +76,10 @@ class Policy:
                 raise TypeError(f"Policy: {name}={value!r}: give {words}, or None to switch it off")
         if self.stream is not UNSET:
             _check.flag(self, "stream")
+        if self.inspect_streams is not UNSET and not isinstance(self.inspect_streams, bool):
+            if not callable(self.inspect_streams):
+                raise TypeError(f"Policy: inspect_streams={self.inspect_streams!r}: give True, False or a function")
+            reject_async(self.inspect_streams, "Policy: inspect_streams")
         if self.rejections is not UNSET:
             _check.choice(self, "rejections", "raise", "respond")
         if self.mode is not UNSET:
@@ -106,15 +118,17 @@ class Policy:
     def llm(cls, **parts: Unpack[_Parts]) -> Policy:
         """For paid LLM APIs: POST is repeatable, under one automatic Idempotency-Key per call; answers may take long.
 
+        A stream is held until its first content: one that fails before, with an error event or silence, is repeated.
         Refusals are answered (503, `x-should-retry: false`), since the vendors' SDKs retry every exception. The
         keywords are `Policy`'s.
         """
         policy = cls(
             timeouts=Timeouts(attempt=None, first_byte=600, first_content=60, idle=60),
             retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
+            inspect_streams=True,
             rejections="respond",
         )
-        return _preset(policy, ("inspect_streams (errors inside a stream)",), parts)
+        return _preset(policy, (), parts)
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
@@ -128,6 +142,7 @@ class Policy:
                 merged[f.name] = inherited if value is UNSET else value
         policy = Policy(**merged)
         object.__setattr__(policy, "pending", (*self.pending, *(p for p in base.pending if p not in self.pending)))
+        object.__setattr__(policy, "is_preset", self.is_preset or base.is_preset)
         return policy
 
     def describe(self) -> str:
@@ -149,6 +164,7 @@ class Effective:
         "bulkhead",
         "classify",
         "group",
+        "inspect_streams",
         "is_off",
         "is_plain",
         "policy",
@@ -156,6 +172,7 @@ class Effective:
         "retry",
         "stream",
         "timeouts",
+        "trusts_headers",
     )
 
     def __init__(self, policy: Policy) -> None:
@@ -167,8 +184,11 @@ class Effective:
         self.breaker: Breaker | None = full.breaker
         self.bulkhead: Bulkhead | None = full.bulkhead
         self.stream: bool = full.stream
+        self.inspect_streams: bool | Inspect = full.inspect_streams
         self.rejections: Literal["raise", "respond"] = full.rejections
         self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
+        self.trusts_headers = self.classify is None and self.inspect_streams is False
+        """An answer below 400 is good, nobody has to be asked."""
         self.group: str | None = full.group
         self.is_off: bool = full.mode == "off"
         self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
@@ -213,6 +233,7 @@ DEFAULTS: Final = Policy(
     breaker=Breaker(),
     bulkhead=Bulkhead(),
     stream=False,
+    inspect_streams=False,
     rejections="raise",
     mode="enforce",
     classify=None,
@@ -263,6 +284,7 @@ def override(**parts: Unpack[_Parts]) -> Override:
 
 def _preset(policy: Policy, later: tuple[str, ...], parts: _Parts) -> Policy:
     object.__setattr__(policy, "pending", later)
+    object.__setattr__(policy, "is_preset", True)
     return Policy(**parts).over(policy)
 
 
@@ -276,6 +298,7 @@ if TYPE_CHECKING:
         breaker: Breaker | None
         bulkhead: Bulkhead | None
         stream: bool
+        inspect_streams: bool | Inspect
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None
