@@ -247,7 +247,7 @@ def meaning_of(name: str, data: Any) -> ErrorKind | bool:
 
     `data` is its JSON read, or its text where that is none.
     """
-    told = _mapping(data[0] if isinstance(data, list) and data else data)  # Gemini gives arrays of one
+    told = _mapping(_first(data))
     if told is None:
         return K.INTERNAL_SERVER_ERROR if name == "error" else name not in ANNOUNCEMENTS and data != ""
     kind, error = told.get("type"), told.get("error")
@@ -261,6 +261,11 @@ def meaning_of(name: str, data: Any) -> ErrorKind | bool:
         return False
     choices: Any = told.get("choices")
     return not isinstance(choices, list) or any(map(_says_something, choices))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _first(data: Any) -> Any:
+    """Gemini gives arrays of one."""
+    return data[0] if isinstance(data, list) and data else data  # pyright: ignore[reportUnknownVariableType]
 
 
 def _mapping(value: Any) -> dict[str, Any] | None:
@@ -294,9 +299,7 @@ def _says_something(choice: Any) -> bool:
 def _delay(data: Any) -> float | None:
     """Seconds to wait, as google.rpc.RetryInfo says them: `"retryDelay": "38s"`."""
     try:
-        told: dict[str, Any] = data[0] if isinstance(data, list) else data
-        details: list[dict[str, Any]] = told["error"]["details"]
-        for detail in details:
+        for detail in _first(data)["error"]["details"]:
             found = _DELAY.match(detail.get("retryDelay", ""))
             if found:
                 return float(found[1])

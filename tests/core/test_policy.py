@@ -37,6 +37,7 @@ PARTS: dict[str, tuple[Any, Any]] = {
     "breaker": (Breaker(failure_threshold=9), Breaker(failure_threshold=7)),
     "bulkhead": (Bulkhead(max_concurrent=9), Bulkhead(max_concurrent=7)),
     "stream": (True, False),
+    "inspect_streams": (True, False),
     "rejections": ("respond", "raise"),
     "mode": ("off", "enforce"),
     "classify": (verdict, lambda outcome, request: None),

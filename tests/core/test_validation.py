@@ -89,6 +89,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "breaker": [5, True, False, Bulkhead()],
         "bulkhead": [100, True, Breaker()],
         "stream": [1, None, "yes"],
+        "inspect_streams": [1, 0, None, "yes"],
         "rejections": NOT_A_WORD,
         "mode": [*NOT_A_WORD, False],
         "classify": [True, "yes", 3],
