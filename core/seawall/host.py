@@ -53,6 +53,7 @@ class HostState:
 
     __slots__ = (
         "_done",
+        "_dropped",
         "_gone",
         "_is_calm",
         "_is_closed",
@@ -105,6 +106,8 @@ class HostState:
         """Good ends not counted yet: phase, start, headers, end."""
         self._late: list[tuple[Admission, object, Verdict, float]] = []
         """Ends that came while their own thread held the lock: counted by the next visit."""
+        self._dropped = 0
+        """Attempts that died without an end since somebody was told."""
         self._gone: list[Ticket] = []
         """Waiters that left meanwhile."""
         self._take_figures(effective)
@@ -136,7 +139,7 @@ class HostState:
                 admission.permit = bulkhead.take(admission)
                 return None
             verdict = self._consider(admission, None, now)
-        if self.breaker.changes:
+        if self.breaker.changes or self._dropped:
             self._report()
         return verdict
 
@@ -492,6 +495,7 @@ class HostState:
             permit = bulkhead.dead.pop()
             bulkhead.live.pop(permit, None)
             self.breaker.forget(permit)
+            self._dropped += 1
         if now >= self.window.end:
             self.window.advance(now)
             if self._overdue_after is not None or self._slow_after is not None:
@@ -546,13 +550,16 @@ class HostState:
     def _after(self, woken: list[Ticket]) -> None:
         for ticket in woken:
             ticket.wake()
-        if self.breaker.changes:
+        if self.breaker.changes or self._dropped:
             self._report()
 
     def _report(self) -> None:
-        """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
+        """Tell listeners of changes of phase (emptied also when nobody listens), and warn of what was dropped."""
         with self._lock:
             taken, self.breaker.changes = self.breaker.changes, []
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            telling.dropped(self, dropped)
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)

@@ -32,6 +32,8 @@ K = ErrorKind
 
 LOOK_BYTES: Final = 65536
 """So much without content or error is content; an event longer than this is not looked at."""
+_LAST_BYTES: Final = 2048
+"""Once there was content, no more than this of the end of a piece is looked at: after an error comes only the end."""
 _UNPACKED: Final = 16
 """Times `LOOK_BYTES` that one piece may unpack to before the inspector stops looking."""
 
@@ -186,6 +188,10 @@ class Inspector:
     def _look(self, part: bytes) -> None:
         if self._is_blind or self.kind is not None:
             return
+        if self.is_decided and len(part) > _LAST_BYTES:
+            part = part[-_LAST_BYTES:]
+            self._tail.clear()
+            self._skipping = True
         if self._events:
             part = self._one_line_end(part)
         tail, separator = self._tail, self._separator

@@ -177,6 +177,11 @@ def test__error_after_content__is_told_once() -> None:
     assert it.kind is K.SERVICE_UNAVAILABLE
 
 
+def test__error_after_content__is_seen_at_the_end_of_a_long_piece() -> None:
+    it = fed(HELLO, end=False)
+    assert it.feed(HELLO * 10_000 + OVERLOADED + b"data: [DONE]\n\n")
+
+
 def test__error_after_content_in_one_piece__is_seen() -> None:
     assert made().feed(HELLO + ERRORS["openai server error"][0])
 

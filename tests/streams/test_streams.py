@@ -5,6 +5,7 @@ Whatever is not repeated reaches the caller as the bare client would have given 
 
 from __future__ import annotations
 
+import gc
 import gzip
 import threading
 import time
@@ -340,3 +341,18 @@ async def test__mocked_stream__is_inspected(kit: Kit) -> None:
     async with kit.mounted(inspecting(), fake=fake) as client:
         assert (await client.get("http://a.test/x")).body == BODY
     assert len(fake.asked) == 2
+
+
+async def test__dropped_unclosed__everything_of_ours_comes_back_with_a_warning(kit: Kit, peer: Peer) -> None:
+    gate = threading.Event()
+    peer.script(stream(START, HELLO, gate))
+    for inspect in (False, True):
+        resilience = inspecting(inspect_streams=inspect, breaker=tripping(failure_threshold=1))
+        async with kit.mounted(resilience) as client:
+            response = await client.stream("GET", peer / "x")
+            assert figures(resilience) == (1, 0, 0)
+            del response
+            gc.collect()
+            with pytest.warns(ResourceWarning, match="1 answer dropped"):
+                assert figures(resilience) == (0, 0, 0)
+    gate.set()
