@@ -493,9 +493,9 @@ class HostState:
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
-            bulkhead.live.pop(permit, None)
+            if bulkhead.live.pop(permit, permit) is None:  # not one that was refused at last
+                self._dropped += 1
             self.breaker.forget(permit)
-            self._dropped += 1
         if now >= self.window.end:
             self.window.advance(now)
             if self._overdue_after is not None or self._slow_after is not None:
