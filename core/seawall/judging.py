@@ -109,6 +109,7 @@ def _told(call: Call, admission: Admission) -> Outcome | None:
     if inspector is None or inspector.kind is None:
         return None
     outcome = admission.outcome = of_event(inspector.kind, inspector.delay)
+    attach(call.request, call)  # all that an SDK's error for such an event may have
     _ask_user(call, outcome)
     return outcome
 
