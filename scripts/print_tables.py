@@ -19,7 +19,8 @@ from seawall import AdaptiveBudget, Breaker, Bulkhead, ErrorKind, Policy, Retry,
 from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
-from seawall.classification import ERRORS, STATUSES, Row, of_status
+from seawall.classification import ERRORS, STATUSES, Row, of_event, of_status
+from seawall.inspect_stream import ANNOUNCEMENTS, WORDS
 from seawall.policies.breaker import TRANSITIONS
 from seawall.policy import Effective
 
@@ -104,6 +105,21 @@ def errors() -> str:
     return table(("kind", "means for the host", "sent again?", "reached the server?"), rows)
 
 
+def stream_errors() -> str:
+    groups: dict[ErrorKind, list[str]] = {}
+    for word, kind in WORDS.items():
+        groups.setdefault(kind, []).append(f"`{word}`")
+    rows: list[tuple[str, ...]] = []
+    for kind, words in groups.items():
+        outcome = of_event(kind, None)
+        rows.append((", ".join(words), f"`{kind.name}`", outcome.verdict.value, outcome.again.value))
+    return table(("the event says", "kind", "means for the host", "sent again?"), rows)
+
+
+def announcements() -> str:
+    return textwrap.fill(", ".join(f"`{name}`" for name in sorted(ANNOUNCEMENTS)), 120)
+
+
 def kinds() -> str:
     return textwrap.fill(", ".join(f"`{kind.name}`" for kind in ErrorKind), 120)
 
@@ -160,6 +176,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "statuses": statuses,
     "errors": errors,
     "kinds": kinds,
+    "stream errors": stream_errors,
+    "announcements": announcements,
     "defaults": defaults,
     "llm": llm,
     "events": events,

@@ -493,8 +493,8 @@ class HostState:
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
-            if bulkhead.live.pop(permit, permit) is None:  # not one that was refused at last
-                self._dropped += 1
+            self._dropped += permit in bulkhead.live  # not one that was refused at last
+            bulkhead.live.pop(permit, None)
             self.breaker.forget(permit)
         if now >= self.window.end:
             self.window.advance(now)
