@@ -158,7 +158,7 @@ def test__line_ends__of_all_three_kinds(name: str, end: bytes) -> None:
 
 def test__byte_order_mark__is_no_part_of_the_first_line() -> None:
     for size in (None, 1):
-        assert fed(b"\xef\xbb\xbf" + OVERLOADED, size=size, end=False).kind is K.SERVICE_UNAVAILABLE
+        assert fed(b"\xef\xbb\xbf" + data({"error": "overloaded"}), size=size, end=False).kind is K.SERVICE_UNAVAILABLE
 
 
 def test__server_delay__of_google_rpc__is_read() -> None:
@@ -180,6 +180,13 @@ def test__error_after_content__is_told_once() -> None:
 def test__error_after_content__is_seen_at_the_end_of_a_long_piece() -> None:
     it = fed(HELLO, end=False)
     assert it.feed(HELLO * 10_000 + OVERLOADED + b"data: [DONE]\n\n")
+
+
+def test__long_piece_after_content__an_event_cut_in_two_is_not_taken_for_another() -> None:
+    it = fed(HELLO, end=False)
+    line = b'data: {"error": "overloaded", "padding": "'
+    assert not it.feed(HELLO * 1000 + b"data: quoted:\n" + line.ljust(2048 - 4, b".") + b'"}\n\n')
+    assert it.feed(OVERLOADED)
 
 
 def test__error_after_content_in_one_piece__is_seen() -> None:
@@ -251,6 +258,15 @@ def test__64_kib_without_content__is_content(noise: bytes) -> None:
         it.feed(noise)
         fed_so_far += len(noise)
     assert LOOK_BYTES < fed_so_far <= LOOK_BYTES + len(noise)
+
+
+def test__64_kib_unpacked_without_content__are_content() -> None:
+    it = made(SSE, "gzip")
+    it.feed(gzip.compress(b": keep-alive\n\n" * 4000))
+    assert not it.is_decided
+    it = made(SSE, "gzip")
+    it.feed(gzip.compress(b": keep-alive\n\n" * 5000))
+    assert it.is_decided
 
 
 def test__event_too_long__is_skipped_and_the_next_one_read() -> None:

@@ -307,3 +307,16 @@ def test__deadline__costs_one_call_and_no_sleep(kit: Kit, peer: Peer, way: str) 
     report = seawall.report(caught.value)
     assert report is not None
     assert report.ending is seawall.Ending.DEADLINE
+
+
+@pytest.mark.parametrize("way", ["preset", "mount"])
+def test__deadline_before_the_first_token__costs_one_call_and_no_sleep(kit: Kit, peer: Peer, way: str) -> None:
+    peer.script(kit.stream(HANG))
+    sdk, _ = sdk_of(kit, peer, way, inspect_streams=True)
+    started = time.monotonic()
+    with seawall.deadline(0.2):
+        text, error = kit.read(sdk)
+    assert 0.15 < time.monotonic() - started < 0.7
+    assert text == ""
+    assert isinstance(error, (openai.APITimeoutError, seawall.DeadlineExceeded))
+    assert (peer.count, attempts(error)) == (1, 1)

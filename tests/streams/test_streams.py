@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+import anyio
 import pytest
 
 import seawall
@@ -341,6 +342,32 @@ async def test__mocked_stream__is_inspected(kit: Kit) -> None:
     async with kit.mounted(inspecting(), fake=fake) as client:
         assert (await client.get("http://a.test/x")).body == BODY
     assert len(fake.asked) == 2
+
+
+async def test__cancelled_while_held__everything_comes_back_and_nobody_is_blamed(kit: Kit, peer: Peer) -> None:
+    if not kit.is_async:
+        return  # a thread cannot be cancelled; KeyboardInterrupt takes the same way, in the core's tests
+    peer.script(stream(START, HANG))
+    resilience = inspecting(breaker=tripping(failure_threshold=1))
+    async with kit.mounted(resilience, pool=1) as client:
+        with anyio.move_on_after(0.2) as scope:
+            await client.stream("GET", peer / "x")
+        assert scope.cancelled_caught
+        assert figures(resilience) == (0, 0, 0)
+        peer.script(answer(200, b"next"))
+        assert (await client.get(peer / "y")).body == b"next"
+
+
+async def test__deadline__passes_while_held__is_raised_to_who_reads(kit: Kit, peer: Peer) -> None:
+    peer.script(stream(START, HANG))
+    resilience = inspecting()
+    async with kit.mounted(resilience) as client:
+        with seawall.deadline(0.3):
+            got, _, error = await read(client, peer / "x")
+    assert isinstance(error, seawall.DeadlineExceeded)
+    assert (got, error.scope, peer.count) == (START, "total", 1)
+    assert told(error).ending is Ending.BODY_BROKE
+    assert figures(resilience) == (0, 0, 0)
 
 
 async def test__dropped_unclosed__everything_of_ours_comes_back_with_a_warning(kit: Kit, peer: Peer) -> None:
