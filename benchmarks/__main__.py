@@ -7,7 +7,19 @@ import time
 
 from benchmarks.measure import Goal, goal_table
 
-QUESTIONS = ("overhead", "clamp", "threads", "waiting", "tasks", "inflight", "fastfail", "hosts", "imports", "stale")
+QUESTIONS = (
+    "overhead",
+    "clamp",
+    "threads",
+    "waiting",
+    "tasks",
+    "inflight",
+    "fastfail",
+    "hosts",
+    "imports",
+    "stale",
+    "streams",
+)
 
 
 def main() -> None:

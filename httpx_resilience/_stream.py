@@ -12,7 +12,7 @@ from httpx_resilience._library import library_of
 from seawall.admission import Admission
 from seawall.drivers.aio import within
 from seawall.errors import dress
-from seawall.judging import body_failed, check_time
+from seawall.judging import body_failed, check_time, inspect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,6 +33,11 @@ class ReadAhead:
         self.error: Exception | None = None
         """What broke it: raised again to whoever reads that far."""
 
+    @property
+    def is_open(self) -> bool:
+        """Is there more to read ahead?"""
+        return self.rest is not None and self.error is None
+
 
 class _Body(Admission):
     """What both kinds share."""
@@ -49,6 +54,8 @@ class _Body(Admission):
         check_time(self)
         if piece:
             watch.content()
+            if self.inspector is not None:
+                inspect(self, piece)
 
     def fail(self, error: Exception) -> None:
         """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""

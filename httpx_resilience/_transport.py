@@ -81,8 +81,9 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        request, limits = call.request, call.limits
-        if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
+        request, limits, policy = call.request, call.limits, call.policy
+        is_passive = limits.passive and call.deadline is None and policy.inspect_streams is False
+        if is_passive and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
         return live(given_timeouts(request), watch, is_hard=self.is_hard)
@@ -109,24 +110,49 @@ class _Port(ABC):
         if ahead is None:
             clock = admission.call.state.clock
             ends = clock.monotonic() + PEEK_SECONDS
-            ahead = admission.ahead = ReadAhead(self.iterate(admission.inner))
-            try:
-                while ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
-                    chunk = await self.pull(ahead.rest, admission)
-                    if chunk is None:
-                        ahead.rest = None
-                        await self.shut(admission.inner)
-                        break
-                    ahead.chunks.append(chunk)
-                    ahead.size += len(chunk)
-            except Exception as error:
-                ahead.error = error
-            except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
-                raise
-            except BaseException:
-                await self.shut(admission.inner)
-                raise
+            ahead = ReadAhead(self.iterate(admission.inner))
+            while ahead.is_open and ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
+                await self.read_on(admission, ahead)
         return b"".join(ahead.chunks) if ahead.rest is None else None
+
+    async def hold(self, response: Any, admission: Any) -> Exception | None:
+        inspector, watch = admission.inspector, admission.watch
+        if admission.is_over:
+            inspector.feed(response.content)
+            inspector.end()
+            return None
+        watch.body_wanted()
+        ahead = ReadAhead(self.iterate(admission.inner))
+        while ahead.is_open and not inspector.is_decided:
+            await self.read_on(admission, ahead)
+        if ahead.rest is None:
+            inspector.end()
+        if ahead.error is None:
+            watch.content()
+        return ahead.error
+
+    async def read_on(self, admission: Any, ahead: ReadAhead) -> None:
+        """One piece more."""
+        admission.ahead = ahead
+        try:
+            if admission.watch is not None:
+                admission.watch.left()
+            piece = await self.pull(ahead.rest, admission)
+            if piece is None:
+                ahead.rest = None
+                await self.shut(admission.inner)
+                return
+            ahead.chunks.append(piece)
+            ahead.size += len(piece)
+            if admission.inspector is not None:
+                admission.inspector.feed(piece)
+        except Exception as error:
+            ahead.error = error
+        except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
+            raise
+        except BaseException:
+            await self.shut(admission.inner)
+            raise
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:

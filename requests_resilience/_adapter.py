@@ -16,7 +16,7 @@ from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks, clamp, unclamp
-from requests_resilience._stream import Body, follow, served_again
+from requests_resilience._stream import Body, ReadAhead, follow, served_again
 from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
 from seawall._story import attach
 from seawall.classification import of_error, streams
@@ -44,7 +44,7 @@ from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier, earliest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from requests import PreparedRequest
 
@@ -72,7 +72,8 @@ class _Port(Threads):
         stream, given, verify, cert, proxies = call.sending
         connect, read, total = _client_limits(given)
         timeout, watch = given, None
-        if not call.limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
+        is_passive = call.limits.passive and call.deadline is None and call.policy.inspect_streams is False
+        if not is_passive or request.method not in SAFE_METHODS:
             watch = admission.watch = Watch(call, admission.started)
             timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
@@ -108,33 +109,58 @@ class _Port(Threads):
             return response._content or b""
         ahead = admission.ahead
         if ahead is None:
-            raw, clock = response.raw, admission.call.state.clock
-            read = getattr(raw, "read1", raw.read)  # what is there, not all that may come
+            clock = admission.call.state.clock
             ends = clock.monotonic() + PEEK_SECONDS
-            head, complete, error = b"", False, None
-            admission.reading = True  # what breaks here is the flow's to judge, or whoever's reads on
-            try:
-                while len(head) <= PEEK_BYTES and clock.monotonic() < ends:
-                    piece = read(PEEK_BYTES, decode_content=False)
-                    if not piece:
-                        complete = True
-                        raw.release_conn()
-                        break
-                    head += piece
-            except Exception as broken:
-                error = broken
-            except BaseException:
-                response.close()
-                raise
-            finally:
-                admission.reading = False
-            if complete:
+            ahead = self._read_ahead(response, admission, lambda size: size <= PEEK_BYTES and clock.monotonic() < ends)
+            if ahead.complete:
                 admission.finish()
-            response.raw = served_again(raw, admission, head, complete=complete, error=error)
-            ahead = admission.ahead = (head, complete)
-            del error  # its traceback leads to this frame
-        head, complete = ahead
-        return head if complete else None
+        return ahead.head if ahead.complete else None
+
+    async def hold(self, response: Any, admission: Any) -> Exception | None:
+        inspector, watch = admission.inspector, admission.watch
+        if response._content is not False:
+            inspector.feed(response._content or b"")
+            inspector.end()
+        elif admission.is_over or not hasattr(response.raw, "read1"):  # an urllib3 that reads all or nothing
+            admission.inspector = None
+        else:
+            watch.body_wanted()
+            ahead = self._read_ahead(response, admission, lambda _: not inspector.is_decided)
+            if ahead.complete:
+                inspector.end()
+                admission.is_over = True
+            if ahead.error is not None:
+                return ahead.error
+            watch.content()
+        return None
+
+    def _read_ahead(self, response: Any, admission: Any, goes_on: Callable[[int], bool]) -> ReadAhead:
+        """Read raw while `goes_on(size)`, and put what was read in front of what comes."""
+        raw, watch, inspector = response.raw, admission.watch, admission.inspector
+        read = getattr(raw, "read1", raw.read)  # what is there, not all that may come
+        ahead = admission.ahead = ReadAhead()
+        admission.reading = True  # what breaks here is the flow's to judge, or whoever's reads on
+        try:
+            while goes_on(len(ahead.head)):
+                if watch is not None:
+                    watch.left()
+                piece = read(PEEK_BYTES, decode_content=False)
+                if not piece:
+                    ahead.complete = True
+                    raw.release_conn()
+                    break
+                ahead.head += piece
+                if inspector is not None:
+                    inspector.feed(piece)
+        except Exception as error:
+            ahead.error = error
+        except BaseException:
+            response.close()
+            raise
+        finally:
+            admission.reading = False
+        response.raw = served_again(raw, admission, ahead)
+        return ahead
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:

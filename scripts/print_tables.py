@@ -30,10 +30,11 @@ from seawall import (
 from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
-from seawall.classification import ERRORS, STATUSES, Row, of_status
+from seawall.classification import ERRORS, STATUSES, Row, of_event, of_status
 from seawall.degrade.fields import CREDENTIALS, NOISE
 from seawall.degrade.stale import StaleResponse
 from seawall.degrade.storing import GOOD
+from seawall.inspect_stream import ANNOUNCEMENTS, WORDS
 from seawall.policies.breaker import TRANSITIONS
 from seawall.policy import Effective
 
@@ -120,6 +121,21 @@ def errors() -> str:
     return table(("kind", "means for the host", "sent again?", "reached the server?"), rows)
 
 
+def stream_errors() -> str:
+    groups: dict[ErrorKind, list[str]] = {}
+    for word, kind in WORDS.items():
+        groups.setdefault(kind, []).append(f"`{word}`")
+    rows: list[tuple[str, ...]] = []
+    for kind, words in groups.items():
+        outcome = of_event(kind, None)
+        rows.append((", ".join(words), f"`{kind.name}`", outcome.verdict.value, outcome.again.value))
+    return table(("the event says", "kind", "means for the host", "sent again?"), rows)
+
+
+def announcements() -> str:
+    return textwrap.fill(", ".join(f"`{name}`" for name in sorted(ANNOUNCEMENTS)), 120)
+
+
 def kinds() -> str:
     return textwrap.fill(", ".join(f"`{kind.name}`" for kind in ErrorKind), 120)
 
@@ -139,6 +155,7 @@ def figures(policy: Policy) -> dict[str, str]:
             found[name] = f"{type(part).__name__}: " + ", ".join(f"{k} {value(v)}" for k, v in inside.items())
         else:
             found |= {f"{name}.{k}": value(v) for k, v in inside.items()}
+    found["inspect_streams"] = value(full.inspect_streams)
     found["rejections"] = value(full.rejections)
     found["not in this version"] = "; ".join(full.policy.pending) or "–"
     return found
@@ -185,12 +202,16 @@ KINDS: tuple[type, ...] = (
     QueueForRetry,
 )
 
+FIELDS: dict[str, Callable[[], str]] = {f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS}
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "diagram": diagram,
     "statuses": statuses,
     "errors": errors,
     "kinds": kinds,
+    "stream errors": stream_errors,
+    "announcements": announcements,
     "defaults": defaults,
     "llm": llm,
     "events": events,
@@ -198,7 +219,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "credentials": partial(listed, CREDENTIALS),
     "noise": partial(listed, NOISE),
     "statuses remembered": partial(listed, GOOD),
-} | {f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS}
+} | FIELDS
 
 
 def printed(page: str) -> str:

@@ -224,7 +224,7 @@ def attach(carrier: Any, report: Report) -> None:
 def report(x: object) -> Report | None:
     """The story behind a response or an exception: ours, the library's, or an SDK's around it.
 
-    Follows `.report`, `.response` and the chain of causes. None: nothing of ours was involved.
+    Follows `.report`, `.response`, `.request` and the chain of causes. None: nothing of ours was involved.
     """
     seen: set[int] = set()
     pending: list[Any] = [x]
@@ -239,7 +239,7 @@ def report(x: object) -> Report | None:
         extensions = _look(current, "extensions")
         if isinstance(extensions, dict):
             pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        names = ("report", "response", "http_response", "__cause__")  # its context may be another call's
+        names = ("report", "response", "http_response", "request", "__cause__")  # its context may be another call's
         pending += [_look(current, name) for name in names]
         if isinstance(current, BaseException):  # requests keeps the error of a body as an argument of its own
             pending += [argument for argument in current.args if isinstance(argument, BaseException)]

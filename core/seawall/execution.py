@@ -99,6 +99,9 @@ class _Execution:
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
         return b""
 
+    async def hold(self, response: Any, admission: Admission) -> Exception | None:
+        return None
+
     async def discard(self, response: Any, admission: Admission) -> None:
         pass
 

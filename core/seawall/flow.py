@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall import telling
 from seawall.classification import is_quota, text
-from seawall.judging import clock_rang, judge_error, judge_response, next_step, opens_in, too_late, turn_in
+from seawall.judging import (
+    clock_rang,
+    inspects,
+    judge_error,
+    judge_response,
+    judge_stream,
+    next_step,
+    opens_in,
+    too_late,
+    turn_in,
+)
 from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.breaker import HalfOpen
 from seawall.policies.bulkhead import Ticket
@@ -111,7 +121,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
         else:
             try:
                 status = response.status_code
-                if status < 400 and call.policy.classify is None:
+                if status < 400 and call.policy.trusts_headers:
                     call.answer = (number, admission.started, admission.headers_at, status)
                     call.ending = Ending.ANSWERED
                     if type(admission.phase) is HalfOpen:
@@ -132,8 +142,14 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 body = await runtime.peek(response, admission)
                 if body is not None and is_quota(body):
                     outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO
+            broke: Exception | None = None
+            if response is not None and outcome.kind is None and inspects(call, admission, response):
+                broke = await runtime.hold(response, admission)
             now = clock.monotonic()
             try:
+                if admission.inspector is not None:
+                    outcome = last.outcome = judge_stream(call, admission, outcome, broke, runtime)
+                broke = None  # its traceback leads to this frame
                 delay = next_step(call, admission, outcome, runtime, now)
             except BaseException:
                 await _drop(call, admission, response, runtime)
@@ -284,7 +300,8 @@ def _give_up(call: Call, last: _Last) -> Rejection | Failed:
     outcome, name = last.outcome, call.state.name
     if last.raises and outcome.scope != "total":
         reason = REASONS.get(call.ending, Reason.NOT_RETRYABLE)
-        return Rejection(reason, name, outcome.retry_after, cause=last.take_error(), response=last.response)
+        cause = last.take_error() or outcome.error
+        return Rejection(reason, name, outcome.retry_after, cause=cause, response=last.response)
     error = last.take_error()
     if outcome.scope is not None:
         return clock_rang(call, outcome, error)

@@ -53,6 +53,7 @@ class HostState:
 
     __slots__ = (
         "_done",
+        "_dropped",
         "_is_calm",
         "_is_closed",
         "_late",
@@ -107,6 +108,8 @@ class HostState:
         """Good ends not counted yet: phase, start, headers, end."""
         self._late: list[Ticket | tuple[Admission, object, Verdict, float] | Call] = []
         """Waiters that left, attempts and calls that ended while their own thread held the lock: seen to afterwards."""
+        self._dropped = 0
+        """Attempts that died without an end since somebody was told."""
         self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ class HostState:
                 admission.permit = bulkhead.take(admission)
                 return None
             verdict = self._consider(admission, None, now)
-        if self.breaker.changes or self._late:
+        if self.breaker.changes or self._late or self._dropped:
             self._after()
         return verdict
 
@@ -521,6 +524,7 @@ class HostState:
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
+            self._dropped += permit in bulkhead.live  # not one that was refused at last
             bulkhead.live.pop(permit, None)
             self.breaker.forget(permit)
         if now >= self.window.end:
@@ -577,7 +581,7 @@ class HostState:
         """The end of a visit; of one inside another, by a finaliser, only the waking."""
         for ticket in woken:
             ticket.wake()
-        if (self.breaker.changes or self._late) and not self._lock._is_owned():
+        if (self.breaker.changes or self._late or self._dropped) and not self._lock._is_owned():
             self._report()
             self._catch_up()
 
@@ -596,9 +600,12 @@ class HostState:
                 telling.call_ended(late)
 
     def _report(self) -> None:
-        """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
+        """Tell listeners of changes of phase (emptied also when nobody listens), and warn of what was dropped."""
         with self._lock:
             taken, self.breaker.changes = self.breaker.changes, []
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            telling.dropped(self, dropped)
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff, telling
 from seawall._story import attach
-from seawall.classification import of_error, of_response
+from seawall.classification import of_error, of_event, of_response
 from seawall.clocks import EARLY
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seawall.outcome import Outcome
     from seawall.policies.bulkhead import Ticket
     from seawall.policies.retry import Retry
+    from seawall.policy import Inspect
     from seawall.runtime import Runtime
 
 _TIMED_OUT: Final = (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT, ErrorKind.POOL_TIMEOUT)
@@ -76,19 +77,58 @@ def check_time(admission: Admission) -> None:
 
 def body_failed(call: Call, admission: Admission, error: Exception, outcome: Outcome) -> Rejection | None:
     """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
-    if isinstance(error, OutOfTime):
-        outcome = of_error(error, ErrorKind.TIMEOUT)
-    now = call.state.clock.monotonic()
-    if outcome.kind is ErrorKind.TIMEOUT:
-        outcome.scope = _scope(admission, now, error)
-        if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
-            outcome.verdict = Verdict.IGNORED
+    outcome = _of_body(admission, error, outcome)
     attach(error, call)
     call.ending = Ending.BODY_BROKE
     admission.broke(outcome)
     rejection = clock_rang(call, outcome, error) if outcome.scope is not None else None
     outcome.error = None  # as the flow does when an attempt has ended
     return rejection
+
+
+def inspects(call: Call, admission: Admission, response: Any) -> bool:
+    """Has this answer to be held until its first content? Then there is an inspector for it."""
+    asked = call.policy.inspect_streams
+    if asked is False or admission.status != 200 or call.request.method == "HEAD":
+        return False
+    from seawall.inspect_stream import inspector_for
+
+    admission.inspector = inspector_for(response, None if asked is True else _asking(call, asked))
+    return admission.inspector is not None
+
+
+def judge_stream(
+    call: Call, admission: Admission, outcome: Outcome, error: Exception | None, runtime: Runtime
+) -> Outcome:
+    """What an answer was, held until its first content: as its headers said, unless it told of an error or broke."""
+    if error is None:
+        return _told(call, admission) or outcome
+    outcome = _of_body(admission, error, runtime.error(call, error))
+    outcome.status = admission.status
+    _ask_user(call, outcome)
+    admission.outcome = outcome
+    return outcome
+
+
+def inspect(admission: Admission, piece: bytes) -> None:
+    """A piece of the body passes. An error it tells of is the verdict that falls at the end of the body."""
+    inspector, call = admission.inspector, admission.call
+    if inspector is not None and inspector.feed(piece) and not admission.settled:
+        outcome = _told(call, admission)
+        if outcome is not None:
+            call.ending = Ending.BODY_BROKE
+            call.amend(call.state.clock.monotonic(), outcome.kind, outcome.verdict)
+
+
+def _told(call: Call, admission: Admission) -> Outcome | None:
+    """What the answer itself said went wrong with it."""
+    inspector = admission.inspector
+    if inspector is None or inspector.kind is None:
+        return None
+    outcome = admission.outcome = of_event(inspector.kind, inspector.delay)
+    attach(call.request, call)  # all that an SDK's error for such an event may have
+    _ask_user(call, outcome)
+    return outcome
 
 
 def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, now: float) -> Ending | float:
@@ -221,6 +261,34 @@ def _overrule(outcome: Outcome, verdict: Verdict) -> None:
         outcome.again = Again.SAFE
         outcome.kind = outcome.kind or ErrorKind.INVALID_RESPONSE
     outcome.verdict = verdict
+
+
+def _of_body(admission: Admission, error: Exception, outcome: Outcome) -> Outcome:
+    """What an error in a body means: `outcome` is the mount's word."""
+    if isinstance(error, OutOfTime):
+        outcome = of_error(error, ErrorKind.TIMEOUT)
+    if outcome.kind is ErrorKind.TIMEOUT:
+        outcome.scope = _scope(admission, admission.call.state.clock.monotonic(), error)
+        if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
+            outcome.verdict = Verdict.IGNORED
+    return outcome
+
+
+def _asking(call: Call, ask: Inspect) -> Inspect:
+    """The user's word on events, whatever goes wrong with it."""
+
+    def asking(name: str, data: Any) -> ErrorKind | bool | None:
+        try:
+            meaning: object = ask(name, data)
+            if meaning is None or isinstance(meaning, bool | ErrorKind):
+                return meaning
+            _close(meaning)
+            raise TypeError("inspect_streams= must give an ErrorKind, True, False or None")
+        except Exception as error:
+            call.state.hub.complain(ask, error)
+            return None
+
+    return asking
 
 
 def _is_default(retry: Retry | None) -> bool:

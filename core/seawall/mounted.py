@@ -98,7 +98,7 @@ def warn_of_longer_clocks(resilience: Resilience, connect: float | None, read: f
     """Warn once, at mounting, of clocks that the client's own shorter limits will never let ring."""
     for pattern, policy in resilience.policies.items():
         clocks = policy.timeouts
-        if not clocks or policy.pending:  # a preset's clocks are not the user's
+        if not clocks or policy.is_preset:  # a preset's clocks are not the user's
             continue
         for name, kind, own in (("connect", "connect", connect), ("attempt", "read", read), ("idle", "read", read)):
             ours = getattr(clocks, name)

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from seawall._check import Unset
     from seawall.degrade.step import Step
-    from seawall.outcome import Outcome, Verdict
+    from seawall.outcome import ErrorKind, Outcome, Verdict
     from seawall.policies.budget import Budget
+
+    Inspect = Callable[[str, Any], ErrorKind | bool | None]
 
 P = TypeVar("P", bound="Policy")
 
@@ -56,6 +58,10 @@ class Policy:
     stream: bool | Unset = UNSET
     """Every answer counts as one that streams: its clocks are `first_content`, `idle` and `stream`. Left out: those
     of `text/event-stream` and NDJSON, and in requests those asked for with `stream=True`."""
+    inspect_streams: bool | Inspect | Unset = UNSET
+    """Look for errors inside answers of `text/event-stream` and NDJSON, and hold such an answer until its first
+    content, so that it may still be repeated. A function `(event, data)` says first what an event is: an `ErrorKind`,
+    content (True), nothing yet (False), or None: as the built-in shapes say."""
     rejections: Literal["raise", "respond"] | Unset = UNSET
     """"respond": what we refuse is answered with a synthetic 503, `Retry-After` and `x-should-retry: false`, for SDKs
     that retry any exception but obey answers."""
@@ -67,6 +73,8 @@ class Policy:
     """Hosts of one group share their state."""
     pending: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
     """What a preset names that this version cannot do yet."""
+    is_preset: bool = field(default=False, init=False, repr=False, compare=False)
+    """Its clocks are a preset's, not the user's."""
 
     def __post_init__(self) -> None:
         for name, kinds in _PARTS.items():
@@ -79,6 +87,10 @@ class Policy:
         _check.duration(self, "degrade_after", optional=True)
         if self.stream is not UNSET:
             _check.flag(self, "stream")
+        if self.inspect_streams is not UNSET and not isinstance(self.inspect_streams, bool):
+            if not callable(self.inspect_streams):
+                raise TypeError(f"Policy: inspect_streams={self.inspect_streams!r}: give True, False or a function")
+            reject_async(self.inspect_streams, "Policy: inspect_streams")
         if self.rejections is not UNSET:
             _check.choice(self, "rejections", "raise", "respond")
         if self.mode is not UNSET:
@@ -117,15 +129,17 @@ class Policy:
     def llm(cls, **parts: Unpack[_Parts]) -> Policy:
         """For paid LLM APIs: POST is repeatable, under one automatic Idempotency-Key per call; answers may take long.
 
+        A stream is held until its first content: one that fails before, with an error event or silence, is repeated.
         Refusals are answered (503, `x-should-retry: false`), since the vendors' SDKs retry every exception. The
         keywords are `Policy`'s.
         """
         policy = cls(
             timeouts=Timeouts(attempt=None, first_byte=600, first_content=60, idle=60),
             retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
+            inspect_streams=True,
             rejections="respond",
         )
-        return _preset(policy, ("inspect_streams (errors inside a stream)",), parts)
+        return _preset(policy, (), parts)
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
@@ -156,6 +170,7 @@ class EffectivePolicy(Policy):
         degrade: tuple[Step, ...]
         degrade_after: float | None
         stream: bool
+        inspect_streams: bool | Inspect
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None
@@ -176,6 +191,7 @@ class Effective:
         "degrade",
         "degrade_after",
         "group",
+        "inspect_streams",
         "is_off",
         "is_plain",
         "policy",
@@ -183,6 +199,7 @@ class Effective:
         "retry",
         "stream",
         "timeouts",
+        "trusts_headers",
     )
 
     def __init__(self, policy: Policy) -> None:
@@ -195,8 +212,11 @@ class Effective:
         self.degrade = full.degrade
         self.degrade_after = full.degrade_after
         self.stream = full.stream
+        self.inspect_streams = full.inspect_streams
         self.rejections = full.rejections
         self.classify = full.classify
+        self.trusts_headers = self.classify is None and self.inspect_streams is False
+        """An answer below 400 is good, nobody has to be asked."""
         self.group = full.group
         self.is_off: bool = full.mode == "off"
         self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
@@ -255,6 +275,7 @@ DEFAULTS: Final = Policy(
     degrade=(),
     degrade_after=None,
     stream=False,
+    inspect_streams=False,
     rejections="raise",
     mode="enforce",
     classify=None,
@@ -315,11 +336,13 @@ def _merge(policy: Policy, base: Policy, kind: type[P]) -> P:
     merged = kind(**parts)
     pending = (*policy.pending, *(p for p in base.pending if p not in policy.pending))
     object.__setattr__(merged, "pending", pending)
+    object.__setattr__(merged, "is_preset", policy.is_preset or base.is_preset)
     return merged
 
 
 def _preset(policy: Policy, later: tuple[str, ...], parts: _Parts) -> Policy:
     object.__setattr__(policy, "pending", later)
+    object.__setattr__(policy, "is_preset", True)
     return Policy(**parts).over(policy)
 
 
@@ -335,6 +358,7 @@ if TYPE_CHECKING:
         degrade: tuple[Step, ...] | list[Step] | None
         degrade_after: float | timedelta | None
         stream: bool
+        inspect_streams: bool | Inspect
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None

@@ -58,6 +58,14 @@ class Runtime(Protocol):
         """
         ...
 
+    async def hold(self, response: Any, admission: Admission) -> Exception | None:
+        """Read ahead, raw, until `admission.inspector` has decided, under the clocks of the body.
+
+        As with `peek`, nothing is taken from whoever reads the answer later, and an error that ended the reading, the
+        result, is raised to them again.
+        """
+        ...
+
     async def discard(self, response: Any, admission: Admission) -> None:
         """Close an answer nobody will get."""
         ...

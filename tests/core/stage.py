@@ -45,10 +45,18 @@ class Answer:
 
     admission: Admission
 
-    def __init__(self, status: int, body: bytes | None, stream: bool, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes | None,
+        stream: bool,
+        headers: dict[str, str],
+        pieces: tuple[bytes | float | Exception, ...] = (),
+    ) -> None:
         self.status_code = status
         self.body = body
         self.stream = stream
+        self.pieces = list(pieces)
         self.headers = headers
 
     def __repr__(self) -> str:
@@ -72,6 +80,16 @@ def answer(
     async def step(call: Call) -> Answer:
         await sleep(after)
         return Answer(status, body, stream, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    return step
+
+
+def events(*pieces: bytes | float | Exception) -> Step:
+    """An event stream: its pieces, with the seconds between them; an error breaks it."""
+
+    async def step(call: Call) -> Answer:
+        await sleep(0)
+        return Answer(200, None, True, {"content-type": "text/event-stream"}, pieces)
 
     return step
 

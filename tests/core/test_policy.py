@@ -41,6 +41,7 @@ PARTS: dict[str, tuple[Any, Any]] = {
     "stream": (True, False),
     "degrade": ((SimplifiedResponse(print),), (ErrorWithAlternatives(["x"]),)),
     "degrade_after": (9.0, 7.0),
+    "inspect_streams": (True, False),
     "rejections": ("respond", "raise"),
     "mode": ("off", "enforce"),
     "classify": (verdict, lambda outcome, request: None),

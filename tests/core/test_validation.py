@@ -103,6 +103,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "stream": [1, None, "yes"],
         "degrade": [5, "stale", SimplifiedResponse],
         "degrade_after": optional(DURATION),
+        "inspect_streams": [1, 0, None, "yes"],
         "rejections": NOT_A_WORD,
         "mode": [*NOT_A_WORD, False],
         "classify": [True, "yes", 3],

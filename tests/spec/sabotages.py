@@ -385,6 +385,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W12a", HTTPX_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
     ("W12a", REQUESTS_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
     ("W12b", FLOW, "                if admission.is_over:\n", "                if admission:\n"),
+    ("W12c", JUDGING, "outcome = admission.outcome = of_event(", "outcome = of_event("),
     ("W13a", CLASSIFICATION, "(K.CLIENT_ERROR, V.SUCCESS, A.NO)", "(K.CLIENT_ERROR, V.FAILURE, A.NO)"),
     ("W13a", CLASSIFICATION, "K.NOT_FOUND, V.SUCCESS", "K.NOT_FOUND, V.FAILURE"),
     ("W13b", CLASSIFICATION, "K.REQUEST_TIMEOUT, V.FAILURE", "K.REQUEST_TIMEOUT, V.SUCCESS"),

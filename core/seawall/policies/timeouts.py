@@ -48,7 +48,8 @@ class Timeouts:
     first_byte: Clock | Unset = UNSET
     """From the request's last byte to the headers: what `attempt` measures, without connecting and sending."""
     first_content: Clock | Unset = UNSET
-    """An answer that streams: until its first piece, counted from when somebody begins to read. Not filled in."""
+    """An answer that streams: until its first piece, counted from when somebody begins to read; with `inspect_streams`
+    until its first content, from the headers on. Not filled in."""
     idle: Clock | Unset = UNSET
     """Between two pieces of the answer. Filled in with 90 if the client has no read timeout."""
     stream: Clock | Unset = UNSET

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from seawall.admission import Admission
+from seawall.clocks import Watch
 from seawall.drivers.clock import replaced
 from seawall.errors import dress
 from seawall.policies.retry import Repeatable
@@ -89,6 +90,31 @@ class VirtualRuntime:
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
         body = getattr(response, "body", b"")
         return body if isinstance(body, bytes) else None
+
+    async def hold(self, response: Any, admission: Admission) -> Exception | None:
+        """`pieces` of the response come one after the other: bytes, seconds to wait, or the error that breaks it."""
+        inspector, watch = admission.inspector, Watch(admission.call, admission.started)
+        assert inspector is not None
+        admission.watch = watch
+        watch.headers(streamed=True)
+        watch.body_wanted()
+        try:
+            while response.pieces and not inspector.is_decided:
+                piece = response.pieces.pop(0)
+                if isinstance(piece, Exception):
+                    raise piece
+                if isinstance(piece, bytes):
+                    inspector.feed(piece)
+                    continue
+                left = watch.left()
+                await sleep(piece if left is None else min(piece, left))
+                watch.left()
+        except Exception as error:
+            return error
+        if not response.pieces:
+            inspector.end()
+        watch.content()
+        return None
 
     async def discard(self, response: Any, admission: Admission) -> None:
         pass
