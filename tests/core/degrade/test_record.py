@@ -112,6 +112,15 @@ def test__figures__that_cannot_be__are_nothing(wrong: dict[str, object]) -> None
     assert decode(data) is None
 
 
+@pytest.mark.parametrize(
+    "fields", [b"Content-Type text/plain", b"Content-Type\ntext\rplain", b"Content-Type\ntext\0plain"]
+)
+def test__fields__that_cannot_be__are_nothing(fields: bytes) -> None:
+    data = encode(record())
+    assert data is not None
+    assert decode(data.replace(b"Content-Type\ntext/plain", fields)) is None
+
+
 def test__another_version__is_nothing() -> None:
     data = encode(record())
     assert data is not None
