@@ -89,6 +89,7 @@ KINDS = {
     "form": Kind(lambda *_: {"data": {"a": "1"}}, b"a=1", True, True),
     "generator": Kind(lambda kit, *_: {"content": kit.source([CONTENT, b"end"])}, CONTENT + b"end", False, False),
     "file": Kind(_file, CONTENT, False, True),
+    "file one way": Kind(lambda kit, *_: {"content": kit.file(OneWay(CONTENT))}, CONTENT, False, False),
     "file half read": Kind(_half_read, CONTENT[4000:], False, True),
     "made anew": Kind(_made, CONTENT + b"end", True, True),
     "multipart-file half read": Kind(_file_elsewhere, CONTENT[100:], True, True),
@@ -397,3 +398,24 @@ def test__prepared_file_sent_a_second_time__every_attempt_sends_the_same(peer: P
         for _ in range(2):
             session.send(request)
     assert peer.bodies == [CONTENT, b"", b""]
+
+
+class NoWayBack(io.BytesIO):
+    """A file that says it can be rewound."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == 0 and offset < self.tell():
+            raise OSError("no way back")
+        return super().seek(offset, whence)
+
+
+def test__file_that_cannot_go_back_after_all__the_first_answer_is_the_answer(peer: Peer) -> None:
+    import requests_resilience
+
+    peer.script(answer(503, b"the real answer"), answer(200))
+    headers = {"Content-Length": str(len(CONTENT))}
+    with requests_resilience.mount(requests.Session(), quick()) as session:
+        request = requests.Request("PUT", peer / "x", headers=headers).prepare()
+        request.body = NoWayBack(CONTENT)
+        got = session.send(request)
+    assert (got.status_code, got.content, peer.bodies) == (503, b"the real answer", [CONTENT])

@@ -233,6 +233,28 @@ async def test__body_that_raises__is_its_makers_error_and_nobody_is_asked_again(
     assert (snapshot.successes, snapshot.failures, snapshot.in_flight) == (0, 0, 0)
 
 
+async def test__body_that_raised_once__a_later_attempt_is_judged_by_what_happens_to_it(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.reset())
+    broken = iter([ValueError("mine")])
+
+    def raising_once() -> Iterator[bytes]:
+        yield b"first"
+        for error in broken:
+            raise error
+
+    async def raising_once_later() -> Any:
+        for piece in raising_once():
+            yield piece
+
+    body = AsyncReplayable(raising_once_later) if kit.is_async else Replayable(raising_once)
+    resilience = quick(max_retries=1, retry_on={ValueError})
+    async with kit.mounted(resilience) as client:
+        with pytest.raises(kit.errors.reset):
+            await client.request("PUT", peer / "x", content=body)
+    (snapshot,) = resilience.snapshots()
+    assert (snapshot.failures, peer.count) == (1, 1)
+
+
 async def test__generator_nobody_began_to_read__goes_out_again(kit: Kit, stack: ExitStack) -> None:
     peer = stack.enter_context(Peer(refusing=True))
 

@@ -122,7 +122,8 @@ def test__reading_left_early__closes_what_was_made(side: Side) -> None:
     ended: list[str] = []
     made = side.replayable(lambda: side.body([b"a", b"b"], ended))
     upload = side.upload(made, made, replays=True)
-    assert side.read(upload, 1) == [b"a"]
+    reading = iter(upload) if side.name == "sync" else upload.__aiter__()  # a traceback may hold it
+    assert (next(reading) if side.name == "sync" else step(anext(reading))) == b"a"
     side.release(upload)
     assert ended == ["ended"]
 
