@@ -136,6 +136,25 @@ def oldest(arguments: Sequence[str]) -> int:
         return make(Path(place), packages) or run([python, "-m", "pytest", *tests, *arguments])
 
 
+INSTALLED = """
+import importlib.metadata, httpx, seawall
+files = [str(file) for file in importlib.metadata.files("seawall")]
+packages = {name.partition("/")[0] for name in files if not name.startswith(("..", "seawall-"))}
+assert packages == {"seawall", "httpx_resilience", "requests_resilience"}, packages
+assert all(f"{package}/py.typed" in files for package in packages), "a py.typed is missing"
+client = seawall.mount(httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))))
+assert seawall.report(client.get("http://a.test/")).attempts[0].status == 200
+print("the wheel works from", seawall.__file__)
+"""
+
+
+def wheel(_arguments: Sequence[str]) -> int:
+    """build the wheel, install it beside httpx alone, and use it from there"""
+    with tempfile.TemporaryDirectory() as place:
+        python = str(Path(place) / BIN.name / "python")
+        return make(Path(place), [".[httpx]"]) or run([python, "-I", "-W", "error", "-c", INSTALLED])
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "setup": setup,
     "test": test,
@@ -143,6 +162,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": check,
     "bench": bench,
     "oldest": oldest,
+    "wheel": wheel,
 }
 
 
