@@ -8,21 +8,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Self, Union
+from typing import TYPE_CHECKING, Any, Self, Union, cast
 
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
 from httpx_resilience._library import Library, library_of
+from httpx_resilience._network import clamp, speaks_http2, unclamp
 from httpx_resilience._stream import ReadAhead
-from seawall.drivers.aio import Loops
+from seawall.classification import streams
+from seawall.clocks import Watch
+from seawall.degrade.answer import Answer
+from seawall.degrading import journey, on_behalf
+from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
-from seawall.flow import Failed, run
+from seawall.errors import dress, to_raise
+from seawall.flow import Failed
 from seawall.idempotency import add_key
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
+from seawall.mounted import (
+    PEEK_BYTES,
+    PEEK_SECONDS,
+    blame,
+    keep_alive,
+    refusal,
+    watch_above,
+    watch_below,
+)
 from seawall.outcome import Rejection
-from seawall.policies.retry import Repeatable
+from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier
 
 if TYPE_CHECKING:
@@ -33,8 +47,10 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
+    from seawall.runtime import Runtime
 
     class _SyncBase(httpx.BaseTransport, httpx2.BaseTransport):
         def handle_request(self, request: Any) -> Any: ...
@@ -47,70 +63,36 @@ else:
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 
 
-_NO_TIMEOUT: Final[dict[str, Any]] = {}
-
-
-class LiveTimeouts(dict[str, Any]):
-    """`extensions["timeout"]` whose values shrink with the time left: the library asks once per phase."""
-
-    __slots__ = ("call", "client", "headers", "started")
-
-    def __init__(self, given: Mapping[str, Any], call: Call, started: float) -> None:
-        super().__init__(given)
-        self.client = given
-        """What the client itself had set."""
-        self.call = call
-        self.started = started
-        self.headers = False
-
-    def __getitem__(self, key: str) -> Any:
-        return self.get(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        own = super().get(key, default)
-        call = self.call
-        now, limits = call.state.clock.monotonic(), call.limits
-        if key == "connect":
-            left = limits.left_to_connect(self.started, now, call.deadline)
-        elif key == "read" and self.headers:
-            left = limits.left_to_read(now, call.deadline)
-        else:
-            left = limits.left_to_headers(self.started, now, call.deadline, own)
-        return left if own is None or (left is not None and left < own) else own
-
-
-def _given_timeouts(request: Any) -> Mapping[str, Any]:
-    """What the client itself had set."""
-    given: Mapping[str, Any] = request.extensions.get("timeout") or _NO_TIMEOUT
-    return given.client if type(given) is LiveTimeouts else given  # one request object sent several times at once
-
-
-def _as_given(extensions: Any) -> Any:
-    """The extensions as the user wrote them, should another send of the same request be under way."""
-    timeout = extensions.get("timeout")
-    return {**extensions, "timeout": timeout.client} if type(timeout) is LiveTimeouts else extensions
-
-
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "library")
+    __slots__ = ("admission", "inner", "library", "resilience")
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission]) -> None:
+    def __init__(self, inner: Any, library: Library, body: type[Admission], resilience: Resilience) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
+        self.resilience = resilience
+
+    def fold(self, call: Call) -> None:
+        """Put the client's own limits into the clocks of the call."""
+        given = given_timeouts(call.request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        if call.limits.passive and call.deadline is None:
+        if call.limits.passive and call.deadline is None and call.request.method in SAFE_METHODS:
             return None
-        return LiveTimeouts(_given_timeouts(call.request), call, admission.started)
+        watch = admission.watch = Watch(call, admission.started)
+        return LiveTimeouts(given_timeouts(call.request), watch)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
         body.headers_at = call.state.clock.monotonic()
         body.status = response.status_code
+        watch = body.watch
+        if watch is not None:
+            watch.headers(streamed=call.policy.stream or streams(response))
         if response.is_closed:  # a mock's, read before
             body.is_over = True
         else:
@@ -129,7 +111,7 @@ class _Port(ABC):
             ahead = admission.ahead = ReadAhead(self.iterate(admission.inner))
             try:
                 while ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
-                    chunk = await self.pull(ahead.rest)
+                    chunk = await self.pull(ahead.rest, admission)
                     if chunk is None:
                         ahead.rest = None
                         await self.shut(admission.inner)
@@ -164,11 +146,42 @@ class _Port(ABC):
         has_key = retry is not None and retry.idempotency_header in request.headers
         return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
 
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        original = call.request
+        given = as_given(original.extensions)
+        extensions = {name: value for name, value in given.items() if name != "resilience"}
+        body = {"stream": original.stream} if rewrite.body is None else {"content": rewrite.body}
+        request = type(original)(rewrite.method, rewrite.url, headers=rewrite.headers, extensions=extensions, **body)
+        url = request.url
+        if rewrite.body is None:  # with a stream the library adds no fields of its own
+            request.headers["host"] = url.netloc.decode("ascii")
+            request.headers.update(_framing(original))
+        route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+        other = self.resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        self.fold(other)
+        return await on_behalf(call, other, cast("Runtime", self))
+
+    def content(self, call: Call) -> bytes:
+        return call.request.content  # type: ignore[no-any-return]
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if isinstance(answer, Answer):
+            return self.library.answer(call, answer)
+        if not isinstance(answer, self.library.response):
+            raise TypeError("give a seawall.Answer")
+        answer.extensions["resilience"] = call
+        return answer
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, self.library.leaves)
+
     @abstractmethod
     def iterate(self, stream: Any) -> Any: ...
 
     @abstractmethod
-    async def pull(self, iterator: Any) -> bytes | None:
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
         """The next piece; None at the end."""
 
     @abstractmethod
@@ -185,24 +198,24 @@ class _SyncPort(_Port, Threads):
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
         live = self.prepare(call, admission)
-        if live is None:
-            try:
-                return self.taken(call, admission, self.inner.handle_request(request))
-            except StopIteration as error:  # a mock ran out of answers
-                raise Stopped from error
-        given = _as_given(request.extensions)
-        request.extensions = {**given, "timeout": live}
         try:
-            response = self.inner.handle_request(request)
-        finally:
-            request.extensions = given  # mocks and redirects see what the user wrote
-        live.headers = True
+            if live is None:
+                return self.taken(call, admission, self.inner.handle_request(request))
+            given = as_given(request.extensions)
+            request.extensions = {**given, "timeout": live}
+            try:
+                response = self.inner.handle_request(request)
+            finally:
+                request.extensions = given  # mocks and redirects see what the user wrote
+                live.watch.report()
+        except StopIteration as error:  # a mock ran out of answers
+            raise Stopped from error
         return self.taken(call, admission, response)
 
     def iterate(self, stream: Any) -> Any:
         return iter(stream)
 
-    async def pull(self, iterator: Any) -> bytes | None:
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
         return next(iterator, None)
 
     async def end(self, iterator: Any) -> None:
@@ -212,28 +225,48 @@ class _SyncPort(_Port, Threads):
     async def shut(self, stream: Any) -> None:
         stream.close()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def read(self, response: Any) -> Answer:
+        return _whole(response, response.read())
+
 
 class _AsyncPort(_Port, Loops):
-    __slots__ = ()
+    __slots__ = ("_scoped",)
 
-    async def send(self, call: Call, admission: Admission) -> Any:
+    def __init__(
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, scoped: bool
+    ) -> None:
+        super().__init__(inner, library, body, resilience)
+        self._scoped = scoped
+        """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
+
+    async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
         live = self.prepare(call, admission)
         if live is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given = _as_given(request.extensions)
+        given, watch = as_given(request.extensions), live.watch
         request.extensions = {**given, "timeout": live}
         try:
-            response = await self.inner.handle_async_request(request)
+            if self._scoped and watch.is_running:
+                admission.scoped = True
+                response = await within(watch.whole_within(), self.inner.handle_async_request(request))
+            else:
+                response = await self.inner.handle_async_request(request)
         finally:
             request.extensions = given
-        live.headers = True
+            watch.is_exact = watch.is_exact or admission.scoped
+            watch.report()
         return self.taken(call, admission, response)
 
     def iterate(self, stream: Any) -> Any:
         return stream.__aiter__()
 
-    async def pull(self, iterator: Any) -> bytes | None:
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
+        if admission.scoped:
+            return await within(admission.watch.left(), anext(iterator, None))  # type: ignore[no-any-return]
         return await anext(iterator, None)
 
     async def end(self, iterator: Any) -> None:
@@ -243,6 +276,13 @@ class _AsyncPort(_Port, Loops):
     async def shut(self, stream: Any) -> None:
         await stream.aclose()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
+    async def read(self, response: Any) -> Answer:
+        return _whole(response, await response.aread())
+
 
 def pass_on(call: Call, response: Any, deadline: float) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
@@ -250,8 +290,20 @@ def pass_on(call: Call, response: Any, deadline: float) -> None:
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
-    carrier = Carrier(request, response, "next_request", deadline, given)
+    carrier = Carrier(request, response, "next_request", deadline, call.outer, given)
     request.extensions = {**request.extensions, "resilience": carrier}
+
+
+def _framing(request: Any) -> list[tuple[str, str]]:
+    """How the library framed a body that is sent as it is."""
+    names = ("content-length", "transfer-encoding")
+    return [(name, request.headers[name]) for name in names if name in request.headers]
+
+
+def _whole(response: Any, content: bytes) -> Answer:
+    left = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in left]
+    return Answer(response.status_code, headers=headers, content=content)
 
 
 class _Mounted:
@@ -264,7 +316,7 @@ class _Mounted:
                 f"{type(self).__name__}(resilience=…), or mount(client, …)"
             )
         while isinstance(transport, _Mounted):  # never nested; one without a transport of its own yet counts as none
-            transport = transport.inner
+            transport = transport.detach()
         if isinstance(transport, type) or (transport is not None and not hasattr(transport, method)):
             raise TypeError(
                 f"{type(self).__name__}: {transport!r} has no {method}(): give "
@@ -274,10 +326,31 @@ class _Mounted:
         """The transport underneath; None until the first request tells which library's own is wanted."""
         self.resilience = resolve(resilience)
         self._routes = self.resilience.routes
+        self._is_hard = False
+        """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
         self._first = Lock()
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
+            self._attach()
+
+    def _attach(self) -> None:
+        """Put sockets that obey our clocks under the transport, if the user allows it and it can be done."""
+        self._is_hard = self.resilience.hard_deadlines and clamp(self.inner)
+
+    def _own_limits(self, library: Library) -> dict[str, Any]:
+        """What a transport of our own making is to keep unused connections for."""
+        seconds = keep_alive(self.resilience)
+        return (
+            {} if seconds is None else {"limits": library.limits(100, 20, seconds)}
+        )  # the library's defaults, but for the last
+
+    def detach(self) -> Any:
+        """Take everything of ours out of the transport underneath, and return it."""
+        if self._is_hard:
+            self._is_hard = False
+            unclamp(self.inner)
+        return self.inner
 
     def _find(self, url: Any) -> Route | None:
         """The route of an origin met for the first time; None: the library shall say what is wrong with the URL."""
@@ -293,12 +366,8 @@ class _Mounted:
         if not isinstance(result, Rejection):
             return result
         if call.policy.rejections == "raise":
-            raise dress(call, result, library.leaves)
-        error = dress(call, result, library.leaves)
-        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-        stream = library.byte_stream(answer_body(error))
-        extensions = {"resilience": call}
-        return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
+            raise to_raise(call, result, library.leaves)
+        return library.answer(call, refusal(dress(call, result, library.leaves)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
@@ -330,11 +399,10 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
-        given = _given_timeouts(request)
-        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+        port.fold(call)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, port))
+        result = run_sync(journey(call, port))
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -345,11 +413,12 @@ class ResilientTransport(_Mounted, _SyncBase):
         library = library_of(request)
         with self._first:
             if self.inner is None:
-                inner = library.transport()
+                inner = library.transport(**self._own_limits(library))
                 if self._entered:
                     inner.__enter__()
                 self.inner = inner
-        self._port = _SyncPort(self.inner, library, library.body)
+                self._attach()
+        self._port = _SyncPort(self.inner, library, library.body, self.resilience)
         return self._port
 
     def __enter__(self) -> Self:
@@ -382,11 +451,10 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
-        given = _given_timeouts(request)
-        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+        port.fold(call)
         if call.policy.adds_key:
             add_key(call)
-        result = await run(call, port)
+        result = await journey(call, port)
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -396,10 +464,14 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def _settle_in(self, request: Any) -> _AsyncPort:
         library = library_of(request)
         if self.inner is None:
-            self.inner = library.async_transport()  # nothing awaited in between: one, whatever tasks come together
+            self.inner = library.async_transport(
+                **self._own_limits(library)
+            )  # nothing awaited in between: one, whatever tasks come together
             if self._entered:
                 await self.inner.__aenter__()
-        self._port = _AsyncPort(self.inner, library, library.async_body)
+            self._attach()
+        scoped = not self._is_hard or speaks_http2(self.inner)
+        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, scoped=scoped)
         return self._port
 
     async def __aenter__(self) -> Self:

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import io
+from http.client import responses
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
+from requests import Response
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
 from requests.utils import rewind_body
-from urllib3 import HTTPResponse
+from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
+from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, follow, served_again
 from seawall._story import attach
+from seawall.classification import streams
+from seawall.clocks import Watch
+from seawall.degrade.answer import Answer
+from seawall.degrading import journey, on_behalf
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
-from seawall.flow import Failed, run
+from seawall.errors import dress, to_raise
+from seawall.flow import Failed
 from seawall.idempotency import add_key
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
+from seawall.mounted import (
+    PEEK_BYTES,
+    PEEK_SECONDS,
+    blame,
+    keep_alive,
+    refusal,
+    watch_above,
+    watch_below,
+)
 from seawall.outcome import Rejection
-from seawall.policies.retry import Repeatable
+from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier, earliest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest
 
     from seawall._story import Call
-    from seawall.admission import Admission
+    from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
 
@@ -42,52 +59,56 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(Threads):
     """The runtime of one adapter. A call carries the arguments of its `send`."""
 
-    __slots__ = ("_adapter",)
+    __slots__ = ("_adapter", "_resilience")
 
     admission = Body
 
-    def __init__(self, adapter: BaseAdapter) -> None:
+    def __init__(self, adapter: BaseAdapter, resilience: Resilience) -> None:
         self._adapter: Any = adapter
+        self._resilience = resilience
+
+    def fold(self, call: Call) -> None:
+        """Put the client's own limits into the clocks of the call."""
+        connect, read, _ = _client_limits(call.sending[1])
+        call.limits = call.policy.limits(connect, read)
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
         if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
             rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
-        timeout = given if call.limits.passive and call.deadline is None else self._clamped(call, admission, given)
+        timeout, watch = given, None
+        if not call.limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
+            connect, read, total = _client_limits(given)
+            watch = admission.watch = Watch(call, admission.started)
+            timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
             response = self._adapter.send(
                 request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
             )
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
+        finally:
+            if watch is not None:
+                watch.report()
         admission.headers_at = call.state.clock.monotonic()
         admission.status = response.status_code
         raw = response.raw
-        if timeout is not given:
-            self._loosen(call, raw, _client_limits(given)[1])
+        if watch is not None:
+            watch.headers(streamed=stream or call.policy.stream or streams(response))
+            if not watch.is_exact:
+                self._loosen(watch, raw, _client_limits(given)[1])
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
         if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
         attach(response, call)
         return response
 
-    def _clamped(self, call: Call, admission: Admission, given: Any) -> Timeout:
-        """urllib3's timeout for one attempt: its `total` runs through connect and read, to the headers."""
-        connect, read, total = _client_limits(given)
-        limits, now = call.limits, call.state.clock.monotonic()
-        return Timeout(
-            total=earliest(total, limits.left_to_headers(admission.started, now, call.deadline, None)),
-            connect=earliest(connect, limits.left_to_connect(admission.started, now, call.deadline)),
-            read=limits.left_to_headers(admission.started, now, call.deadline, read),
-        )
-
-    def _loosen(self, call: Call, raw: Any, read: float | None) -> None:
-        """After the headers another clock runs; where the socket can be reached, it is told."""
+    def _loosen(self, watch: Watch, raw: Any, read: float | None) -> None:
+        """After the headers another clock runs; a socket that is not ours is told, where it can be reached."""
         sock = getattr(getattr(raw, "connection", None), "sock", None)
         if sock is not None:
-            left = call.limits.left_to_read(call.state.clock.monotonic(), call.deadline)
-            sock.settimeout(earliest(read, left))
+            sock.settimeout(watch.read_within(read))
 
     async def peek(self, response: Any, admission: Any) -> bytes | None:
         if response._content is not False:
@@ -138,6 +159,56 @@ class _Port(Threads):
         has_key = retry is not None and retry.idempotency_header in request.headers
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        request = call.request.copy()
+        request.url, request.headers = rewrite.url, CaseInsensitiveDict(rewrite.headers)
+        request.hooks = default_hooks()
+        if rewrite.body is not None:
+            request.body = rewrite.body
+        elif isinstance(getattr(request, "_body_position", None), int) and call.attempts:
+            rewind_body(request)
+        request.prepare_content_length(request.body)
+        parts = urlsplit(rewrite.url)
+        route = self._resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
+        other = self._resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        other.sending = call.sending
+        self.fold(other)
+        return await on_behalf(call, other, self)
+
+    async def read(self, response: Any) -> Answer:
+        left = {"content-encoding", "content-length", "transfer-encoding"}
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
+        return Answer(response.status_code, headers=headers, content=response.content)
+
+    def content(self, call: Call) -> bytes:
+        body = call.request.body
+        return body.encode() if isinstance(body, str) else body or b""
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if not isinstance(answer, Answer):
+            if not isinstance(answer, Response):
+                raise TypeError("give a seawall.Answer")
+            attach(answer, call)
+            return answer
+        raw = HTTPResponse(
+            io.BytesIO(answer.content),
+            headers=HTTPHeaderDict(answer.headers),
+            status=answer.status,
+            reason=responses.get(answer.status),
+            preload_content=False,
+        )
+        response = HTTPAdapter.build_response(self._adapter, call.request, raw)
+        attach(response, call)
+        return response
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, LEAVES)
+
 
 class _Hooks(dict[str, Any]):
     """A request's hooks, which requests hands on to the one that follows a redirect: the deadline goes with them."""
@@ -159,7 +230,7 @@ class ResilientAdapter(BaseAdapter):
 
     def __init__(self, adapter: BaseAdapter | None = None, resilience: Given = None) -> None:
         while isinstance(adapter, ResilientAdapter):  # never nested
-            adapter = adapter.inner
+            adapter = adapter.detach()
         if adapter is not None and (
             isinstance(adapter, type) or not hasattr(adapter, "send") or hasattr(adapter, "mount")
         ):
@@ -171,7 +242,11 @@ class ResilientAdapter(BaseAdapter):
         self.inner: BaseAdapter = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
-        self._port = _Port(self.inner)
+        self._port = _Port(self.inner, self.resilience)
+        self._is_hard = self.resilience.hard_deadlines and clamp(
+            self.inner, keep_alive(self.resilience) if adapter is None else None
+        )
+        """Our sockets are underneath: `detach` takes them out."""
         watch_below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
 
     def send(
@@ -191,21 +266,28 @@ class ResilientAdapter(BaseAdapter):
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        connect, read, _ = _client_limits(timeout)
-        call.limits = call.policy.limits(connect, read)
         call.sending = (stream, timeout, verify, cert, proxies)
+        self._port.fold(call)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, self._port))
+        result = run_sync(journey(call, self._port))
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
-            request.hooks = _Hooks(request.hooks, Carrier(request, result, "next", call.deadline))
+            carrier = Carrier(request, result, "next", call.deadline, call.outer)
+            request.hooks = _Hooks(request.hooks, carrier)
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]
 
     def close(self) -> None:
         self.inner.close()
+
+    def detach(self) -> BaseAdapter:
+        """Take everything of ours out of the adapter underneath, and return it."""
+        if self._is_hard:
+            self._is_hard = False
+            unclamp(self.inner)
+        return self.inner
 
     def _find(self, parts: Any, netloc: str) -> Route | None:
         """The route of an origin met for the first time; None: requests shall say what is wrong with the URL."""
@@ -225,16 +307,8 @@ class ResilientAdapter(BaseAdapter):
         if not isinstance(result, Rejection):
             return result
         if call.policy.rejections == "raise":
-            raise dress(call, result, LEAVES)
-        error = dress(call, result, LEAVES)
-        body = answer_body(error)
-        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-        raw = HTTPResponse(
-            io.BytesIO(body), headers=headers, status=503, reason="Service Unavailable", preload_content=False
-        )
-        response = HTTPAdapter.build_response(self, call.request, raw)  # type: ignore[arg-type]
-        attach(response, call)
-        return response
+            raise to_raise(call, result, LEAVES)
+        return self._port.respond(call, refusal(dress(call, result, LEAVES)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":

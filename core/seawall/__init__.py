@@ -16,9 +16,11 @@ from seawall.errors import (
     HalfOpenLimit,
     MaxRetriesExceeded,
     NonRetryable,
+    Queued,
     RateLimited,
     ResilienceError,
     RetryBudgetExhausted,
+    ServiceDegraded,
 )
 from seawall.outcome import Attempt, Ending, ErrorKind, Outcome, Verdict
 from seawall.policies.breaker import Breaker
@@ -31,6 +33,10 @@ from seawall.resilience import Resilience, default
 from seawall.scope import disabled
 
 if TYPE_CHECKING:
+    from seawall.degrade.alternatives import ErrorWithAlternatives
+    from seawall.degrade.answer import Answer
+    from seawall.degrade.fallback import FallbackProvider
+    from seawall.degrade.simplified import SimplifiedResponse
     from seawall.snapshot import HostSnapshot
 
 __version__ = "0.1.0"
@@ -38,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AdaptiveBudget",
     "AllProvidersFailed",
+    "Answer",
     "Attempt",
     "Breaker",
     "Bulkhead",
@@ -47,12 +54,15 @@ __all__ = [
     "DeadlineExceeded",
     "Ending",
     "ErrorKind",
+    "ErrorWithAlternatives",
+    "FallbackProvider",
     "HalfOpenLimit",
     "HostSnapshot",
     "MaxRetriesExceeded",
     "NonRetryable",
     "Outcome",
     "Policy",
+    "Queued",
     "RateLimited",
     "Report",
     "Resilience",
@@ -60,6 +70,8 @@ __all__ = [
     "Retry",
     "RetryBudget",
     "RetryBudgetExhausted",
+    "ServiceDegraded",
+    "SimplifiedResponse",
     "Timeouts",
     "TokenBudget",
     "Verdict",
@@ -73,9 +85,22 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "Answer": "answer",
+    "ErrorWithAlternatives": "alternatives",
+    "FallbackProvider": "fallback",
+    "SimplifiedResponse": "simplified",
+}
+"""Not needed by every program, so loaded when asked for: name → module in `seawall.degrade`."""
+
+
 def __getattr__(name: str) -> Any:
     if name == "HostSnapshot":  # needed by readers of pictures only
         from seawall.snapshot import HostSnapshot
 
         return HostSnapshot
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(f"seawall.degrade.{_LATER[name]}"), name)
     raise AttributeError(f"module 'seawall' has no attribute {name!r}")

@@ -27,8 +27,12 @@ class Report:
     reason: str = ""
     """What refused it, if we did."""
     served_from: Source = "origin"
-    deadline_precision: Literal["exact", "phase"] = "phase"
-    """"exact": every socket operation ends by the deadline; "phase": each phase (connect, write, read) does."""
+    """Who answered; anything but "origin" is a degraded answer."""
+    error: BaseException | None = None
+    """Of a degraded answer: what the caller would have got instead. Not pickled."""
+    deadline_precision: Literal["exact", "phase"] = "exact"
+    """"exact": our clocks bounded every wait and every socket operation; "phase": in some attempt only each phase
+    (connect, write, read), which a server can stretch by sending single bytes (docs/timeouts.md says when)."""
 
     def __init__(self, host: str, log: list[Entry], ending: Ending | None, facts: dict[str, Any]) -> None:
         self._host = host
@@ -106,6 +110,14 @@ class Call(Report):
     """Parts of the host's state an override switched off for this call."""
     nested: bool = False
     """Inside an `execute` of the same Resilience, which retries already."""
+    may_be_done: bool = False
+    """The host may have executed the request in some attempt."""
+    silent: bool = False
+    """Its end is told by who started it, after degradation."""
+    hurry: float | None = None
+    """Longest wait (seconds) while a way to degrade could answer at once."""
+    last: Any = None
+    """The attempt whose answer was handed over as the call's failure."""
     paid: bool = False
     """The attempt under way was paid for from the retry budget."""
     waited: float = 0.0
@@ -115,6 +127,10 @@ class Call(Report):
     """Steps of the own backoff since the last delay the server gave."""
     limits: Any = None
     """The clocks with the client's own folded in (`Limits`): whoever makes the call knows those."""
+    whole: float | None = None
+    """The deadline without what is reserved for ways to degrade: that of the body."""
+    outer: float | None = None
+    """The deadline without the policy's own `total`, where that ends at the headers of an answer that streams."""
     sending: Any = None
     """What the mount needs to send it."""
 
@@ -162,6 +178,12 @@ class Call(Report):
             delay,
         )
         self._log = [*self._log, entry]
+
+    def join(self, other: Call) -> None:
+        """The attempts of a call made on behalf of this one belong to its story."""
+        before = other.started - self.started
+        self._log = [*self._entries(), *((n, h, at + before, *rest) for n, h, at, *rest in other._entries())]  # type: ignore[list-item]
+        self.answer = None
 
     def amend(self, ended: float, kind: ErrorKind | None, verdict: Verdict) -> None:
         """The last attempt ended otherwise than its headers promised."""

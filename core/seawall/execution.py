@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 from seawall import classification, errors, scope
 from seawall._story import Call, attach, report
 from seawall.admission import Admission
-from seawall.drivers.aio import Loops
+from seawall.degrading import journey
+from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
-from seawall.flow import Failed, run
-from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
+from seawall.flow import Failed
+from seawall.outcome import Again, Ending, ErrorKind, Outcome, Reason, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -107,9 +108,27 @@ class _Execution:
     def repeatable(self, call: Call) -> Repeatable:
         return _ANYTHING
 
+    async def forward(self, call: Call, rewrite: Any) -> None:
+        return None  # an operation has no origin: `execute_with_fallback` is its other provider
+
+    async def read(self, response: Any) -> Any:
+        raise NotImplementedError
+
+    def content(self, call: Call) -> bytes:
+        return b""
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        return _Result(answer)
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return errors.dress(call, rejection)
+
 
 class _SyncExecution(_Execution, Threads):
     __slots__ = ()
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
 
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
@@ -124,11 +143,15 @@ class _SyncExecution(_Execution, Threads):
 class _AsyncExecution(_Execution, Loops):
     __slots__ = ()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
         left = self.left(call, admission)
         with self.around(left):
-            value = await self.within(left, _awaitable(operation.function, operation.args))
+            value = await within(left, _awaitable(operation.function, operation.args))
         return self.done(call, admission, value)
 
 
@@ -180,7 +203,7 @@ def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], 
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
-    value: T = _unwrap(call, run_sync(run(call, _SyncExecution(resilience))))
+    value: T = _unwrap(call, run_sync(journey(call, _SyncExecution(resilience))))
     return value
 
 
@@ -189,7 +212,7 @@ async def aexecute(resilience: Resilience, provider: str, function: Callable[[*A
     if call is None:
         alone: T = await _awaitable(function, args)
         return alone
-    value: T = _unwrap(call, await run(call, _AsyncExecution(resilience)))
+    value: T = _unwrap(call, await journey(call, _AsyncExecution(resilience)))
     return value
 
 
@@ -247,7 +270,7 @@ def _unwrap(call: Call, result: Any) -> Any:
     if type(result) is _Result:
         return result.value
     if type(result) is Rejection:
-        raise errors.dress(call, result)
+        raise errors.to_raise(call, result)
     assert type(result) is Failed
     error = result.take()
     if isinstance(error, Stopped):
@@ -303,7 +326,7 @@ def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
     return errors.AllProvidersFailed(
         host=getattr(first, "host", ""),
         policy="retry",
-        reason="every provider failed",
+        reason=Reason.ALL_FAILED.value,
         retry_after=min(waits, default=None),
         primary=first,
         fallback=second,

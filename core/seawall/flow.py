@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from seawall.policies.retry import Retry
     from seawall.runtime import Runtime
 
-_ENDINGS: Final = {
+REASONS: Final[dict[Ending | None, Reason]] = {
     Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS,
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
     Ending.SERVER_DELAY_TOO_LONG: Reason.ATTEMPTS,
     Ending.REFUSED: Reason.ATTEMPTS,
+    Ending.NOT_WAITED_FOR: Reason.ATTEMPTS,
     Ending.DEADLINE: Reason.ATTEMPTS,
     Ending.BUDGET_EXHAUSTED: Reason.BUDGET,
     Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE,
@@ -223,7 +224,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     """No attempt follows: hand over the answer as it is, its verdict falling where its body ends; or the error."""
     call.ending = ending
     outcome, retry = last.outcome, call.policy.retry
-    last.raises = _raises(retry, outcome) and ending in _ENDINGS
+    last.raises = _raises(retry, outcome) and ending in REASONS
     if last.response is not None and not last.raises:
         call.note(
             admission.number,
@@ -238,6 +239,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
             call.state.headers(admission, call.state.clock.monotonic())
         if admission.is_over:
             admission.finish()
+        call.last = admission
         if call.state.hub.listening:
             telling.call_ended(call)
         return last.response
@@ -281,7 +283,7 @@ def _give_up(call: Call, last: _Last) -> Rejection | Failed:
         telling.call_ended(call)
     outcome, name = last.outcome, call.state.name
     if last.raises and outcome.scope != "total":
-        reason = _ENDINGS.get(call.ending or Ending.NOT_RETRYABLE, Reason.NOT_RETRYABLE)
+        reason = REASONS.get(call.ending, Reason.NOT_RETRYABLE)
         return Rejection(reason, name, outcome.retry_after, cause=last.take_error(), response=last.response)
     error = last.take_error()
     if outcome.scope is not None:

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
 
+_ENOUGH_TO_TELL: Final = 20
+"""Answers before their times say what this host needs."""
+
 _FOLD_AT: Final = 16
 """Good ends kept uncounted: the next visit counts them, and nobody reads before it."""
 
@@ -62,6 +65,7 @@ class HostState:
         "budget",
         "bulkhead",
         "clock",
+        "degraded",
         "denied",
         "effective",
         "gate",
@@ -92,6 +96,8 @@ class HostState:
         self.budget = open_budget(effective.budget, now)
         self.bulkhead = BulkheadState(effective.bulkhead if opens else None)
         self.quantiles: Quantiles | None = None
+        self.degraded = 0
+        """Calls answered from elsewhere."""
         self.denied = 0
         """Extra attempts the budget refused."""
         self.gate = now
@@ -234,10 +240,24 @@ class HostState:
             self._fold()
             return self.budget.balance(self.clock.monotonic())
 
+    def usual_time(self) -> float:
+        """Seconds to the headers that half of the latest good answers needed; 0 while too few were seen to tell."""
+        with self._lock:
+            self._fold()
+            quantiles = self.quantiles
+            if quantiles is None or quantiles.seen < _ENOUGH_TO_TELL:
+                return 0.0
+            return quantiles.read(0.5) or 0.0
+
     def count_rejection(self, now: float) -> None:
         """The flow refused a call by itself."""
         with self._lock:
             self.window.count(Column.REJECTED, now)
+
+    def count_degraded(self) -> None:
+        """A call is answered from elsewhere: neither success nor failure of the host."""
+        with self._lock:
+            self.degraded += 1
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall._story import attach
+from seawall.degrade.answer import Answer
 from seawall.outcome import Ending, ErrorKind
 from seawall.runtime import Stopped
 
@@ -39,14 +39,12 @@ def blame(call: Call, error: BaseException) -> BaseException:
     return error
 
 
-def answer_body(error: ResilienceError) -> bytes:
-    """The body of a synthetic 503, in the shape the SDKs of LLM vendors show."""
-    return json.dumps({"error": {"type": f"seawall_{error.policy}", "message": str(error)}}).encode()
-
-
-def retry_after_header(error: ResilienceError) -> dict[str, str]:
-    """`Retry-After` in whole seconds, rounded up; nothing if nobody knows."""
-    return {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
+def refusal(error: ResilienceError) -> Answer:
+    """A synthetic 503, in the shape the SDKs of LLM vendors show; `Retry-After` in whole seconds, if anybody knows."""
+    headers = {"x-should-retry": "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    return Answer(503, headers=headers, json={"error": {"type": f"seawall_{error.policy}", "message": str(error)}})
 
 
 def watch_below(retries: Any, resilience: Resilience) -> None:
@@ -76,6 +74,13 @@ def watch_above(headers: Headers, resilience: Resilience) -> None:
             warnings.warn(text, RuntimeWarning, stacklevel=4)
         except RuntimeWarning:  # -W error: an answer is in hand, and its connection would be lost with it
             getLogger("seawall").warning("%s", text)
+
+
+def keep_alive(resilience: Resilience) -> float | None:
+    """Seconds a transport of the mount's own making keeps unused connections; None: as the library does."""
+    policy = resilience.policies.get("all://")
+    limit = getattr(policy.timeouts, "keep_alive", None) if policy is not None else None
+    return limit if isinstance(limit, float) else None
 
 
 def _attempts(resilience: Resilience) -> int:

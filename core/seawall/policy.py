@@ -21,9 +21,11 @@ from seawall.scope import Scope, ScopeBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from typing import Unpack
 
     from seawall._check import Unset
+    from seawall.degrade.step import Step
     from seawall.outcome import Outcome, Verdict
     from seawall.policies.budget import Budget
 
@@ -47,6 +49,13 @@ class Policy:
     """When the host is left alone. None: never; it is measured all the same."""
     bulkhead: Bulkhead | Unset | None = UNSET
     """How many attempts run at a time. None: measured only."""
+    degrade: tuple[Step, ...] | list[Step] | Unset | None = UNSET
+    """Ways to answer when the host failed or we refused, asked in this order. None or empty: none."""
+    degrade_after: float | timedelta | Unset | None = UNSET
+    """Seconds: no longer wait (backoff, gate, bulkhead) while a way to degrade could answer. None: wait."""
+    stream: bool | Unset = UNSET
+    """Every answer counts as one that streams: its clocks are `first_content`, `idle` and `stream`. Left out: those
+    of `text/event-stream` and NDJSON, and in requests those asked for with `stream=True`."""
     rejections: Literal["raise", "respond"] | Unset = UNSET
     """"respond": what we refuse is answered with a synthetic 503, `Retry-After` and `x-should-retry: false`, for SDKs
     that retry any exception but obey answers."""
@@ -65,6 +74,11 @@ class Policy:
             if value is not UNSET and value is not None and not isinstance(value, kinds):
                 words = " or ".join(f"{kind.__name__}(…)" for kind in kinds)
                 raise TypeError(f"Policy: {name}={value!r}: give {words}, or None to switch it off")
+        if self.degrade is not UNSET:
+            object.__setattr__(self, "degrade", _steps(self.degrade))
+        _check.duration(self, "degrade_after", optional=True)
+        if self.stream is not UNSET:
+            _check.flag(self, "stream")
         if self.rejections is not UNSET:
             _check.choice(self, "rejections", "raise", "respond")
         if self.mode is not UNSET:
@@ -82,7 +96,7 @@ class Policy:
         well, five failures at once trip on a burst, a 25 s attempt lets callers hang. The keywords are `Policy`'s.
         """
         policy = cls(
-            timeouts=Timeouts(connect=5, attempt=25, total=60, idle=90),
+            timeouts=Timeouts(connect=5, attempt=25, total=60, stream=60, idle=90, keep_alive=90),
             retry=Retry(max_retries=3, base_delay=0.1, max_delay=30, jitter="decorrelated", max_elapsed=None),
             budget=AdaptiveBudget(),
             breaker=Breaker(
@@ -97,8 +111,7 @@ class Policy:
             ),
             bulkhead=Bulkhead(max_concurrent=100, max_wait=5),
         )
-        later = ("stream=60 (answers that stream)", "keep_alive=90 (idle connections)", "StaleResponse(max_age=300)")
-        return _preset(policy, later, parts)
+        return _preset(policy, ("StaleResponse(max_age=300)",), parts)
 
     @classmethod
     def llm(cls, **parts: Unpack[_Parts]) -> Policy:
@@ -108,17 +121,11 @@ class Policy:
         keywords are `Policy`'s.
         """
         policy = cls(
-            # Stands in for first_byte=600 until that clock exists: without any, a silent server holds the call.
-            timeouts=Timeouts(attempt=None, idle=600),
+            timeouts=Timeouts(attempt=None, first_byte=600, first_content=60, idle=60),
             retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
             rejections="respond",
         )
-        later = (
-            "first_byte=600 (idle=600 stands in for it)",
-            "first_content=60 and idle=60 (answers that stream)",
-            "inspect_streams (errors inside a stream)",
-        )
-        return _preset(policy, later, parts)
+        return _preset(policy, ("inspect_streams (errors inside a stream)",), parts)
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
@@ -146,6 +153,9 @@ class EffectivePolicy(Policy):
         budget: Budget | None
         breaker: Breaker | None
         bulkhead: Bulkhead | None
+        degrade: tuple[Step, ...]
+        degrade_after: float | None
+        stream: bool
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None
@@ -163,12 +173,15 @@ class Effective:
         "budget",
         "bulkhead",
         "classify",
+        "degrade",
+        "degrade_after",
         "group",
         "is_off",
         "is_plain",
         "policy",
         "rejections",
         "retry",
+        "stream",
         "timeouts",
     )
 
@@ -179,6 +192,9 @@ class Effective:
         self.budget = full.budget
         self.breaker = full.breaker
         self.bulkhead = full.bulkhead
+        self.degrade = full.degrade
+        self.degrade_after = full.degrade_after
+        self.stream = full.stream
         self.rejections = full.rejections
         self.classify = full.classify
         self.group = full.group
@@ -208,7 +224,19 @@ class Effective:
         return known
 
 
-NO_CLOCKS: Final = Timeouts(connect=None, attempt=None, total=None, idle=None)
+def _steps(given: Any) -> tuple[Step, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"Policy: degrade={given!r}: give a list of steps, such as [StaleResponse(), …]")
+    steps: list[Any] = list(given)  # pyright: ignore[reportUnknownArgumentType]
+    for step in steps:
+        if isinstance(step, type) or not (hasattr(step, "answer") and hasattr(step, "could_answer")):
+            raise TypeError(f"Policy: degrade has {step!r}: give steps, such as StaleResponse(…)")
+    return tuple(steps)
+
+
+NO_CLOCKS: Final = Timeouts(**dict.fromkeys(Timeouts.__slots__))
 
 _PARTS: Final[dict[str, tuple[type, ...]]] = {
     "timeouts": (Timeouts,),
@@ -224,6 +252,9 @@ DEFAULTS: Final = Policy(
     budget=RetryBudget(),
     breaker=Breaker(),
     bulkhead=Bulkhead(),
+    degrade=(),
+    degrade_after=None,
+    stream=False,
     rejections="raise",
     mode="enforce",
     classify=None,
@@ -301,6 +332,9 @@ if TYPE_CHECKING:
         budget: Budget | None
         breaker: Breaker | None
         bulkhead: Bulkhead | None
+        degrade: tuple[Step, ...] | list[Step] | None
+        degrade_after: float | timedelta | None
+        stream: bool
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None

@@ -97,20 +97,31 @@ class Carrier:
     `following`. The libraries name it where they do not follow but hand the answer over: it is the user who sends it.
     """
 
-    __slots__ = ("_answer", "_following", "_owner", "deadline", "override")
+    __slots__ = ("_answer", "_following", "_owner", "deadline", "outer", "override")
 
-    def __init__(self, owner: object, answer: object, following: str, deadline: float, override: Any = None) -> None:
+    def __init__(
+        self,
+        owner: object,
+        answer: object,
+        following: str,
+        deadline: float,
+        outer: float | None,
+        override: Any = None,
+    ) -> None:
         self._owner = ref(owner)
         self._answer = ref(answer)
         self._following = following
         self.deadline = deadline
+        self.outer = outer
+        """The deadline without the first hop's own `total`."""
         self.override = override
 
-    def deadline_for(self, request: object) -> float | None:
+    def onward(self, request: object) -> Carrier | None:
+        """Itself, for the request with which the client follows; None for one that starts afresh."""
         answer = self._answer()  # gone: a client that follows keeps it for the history
         if answer is None or getattr(answer, self._following, None) is request or self._owner() is request:
             return None
-        return self.deadline
+        return self
 
 
 def earliest(a: float | None, b: float | None) -> float | None:

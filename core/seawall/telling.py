@@ -73,9 +73,17 @@ def rejected(state: HostState, rejection: Rejection) -> None:
     )
 
 
+def degraded(call: Call, source: str) -> None:
+    from seawall.events import Degraded
+
+    call.state.hub.emit(Degraded(host=call.state.name, at=call.state.clock.monotonic(), source=source))
+
+
 def call_ended(call: Call) -> None:
     from seawall.events import CallEnded
 
+    if call.silent:
+        return
     now = call.state.clock.monotonic()
     call.state.hub.emit(
         CallEnded(

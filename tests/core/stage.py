@@ -14,8 +14,10 @@ from seawall import Breaker, Bulkhead, ErrorKind, HostSnapshot, Policy, Resilien
 from seawall._story import Call
 from seawall.admission import Admission
 from seawall.classification import of_error
+from seawall.degrading import journey
 from seawall.flow import Failed, run
 from seawall.outcome import Again, Outcome, Rejection, Sent
+from seawall.scope import earliest
 from seawall.testing import VirtualClock, VirtualRuntime, simulate
 from seawall.testing.virtual import sleep
 
@@ -89,7 +91,7 @@ def hang() -> Step:
 
     async def step(call: Call) -> Answer:
         now = call.state.clock.monotonic()
-        await sleep(call.limits.left_to_headers(now, now, call.deadline, None))
+        await sleep(earliest(call.limits.attempt, None if call.deadline is None else call.deadline - now) or 0.0)
         raise Fault(ErrorKind.TIMEOUT)
 
     return step
@@ -186,7 +188,7 @@ class Stage:
 
     def start(self, request: Request | None = None, override: Any = None) -> Coroutine[Any, Any, Any]:
         """A call on its way, for `together` or to be driven by hand."""
-        return run(self.call(request, override), self.peer)
+        return journey(self.call(request, override), self.peer)
 
     def get(self, request: Request | None = None, override: Any = None) -> Any:
         """One call, from start to end: an Answer, a Failed or a Rejection."""
@@ -240,7 +242,8 @@ class Stage:
         """The server asks everybody to wait, in its answer to a request that cannot be repeated."""
         before = self.peer.script
         self.script(answer(429, retry_after=str(seconds)))
-        assert word(self.get(Request(replayable=False))) == 429
+        (told,) = self.together(run(self.call(Request(replayable=False)), self.peer))
+        assert word(told) == 429
         self.peer.script = before
         self.peer.sent.clear()
         self.times.clear()

@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from seawall import AdaptiveBudget, Breaker, Bulkhead, Policy, Resilience, Retry, RetryBudget, Timeouts, TokenBudget
+from seawall import (
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    Policy,
+    Resilience,
+    Retry,
+    RetryBudget,
+    SimplifiedResponse,
+    Timeouts,
+    TokenBudget,
+)
 from seawall.outcome import ErrorKind
 
 NOT_A_NUMBER = [math.nan, math.inf, -math.inf, -1, True, "5", None, Decimal(5), [5], 10**400]
@@ -30,7 +41,7 @@ def optional(values: list[Any]) -> list[Any]:
 
 
 BAD: dict[type, dict[str, list[Any]]] = {
-    Timeouts: dict.fromkeys(("connect", "attempt", "total", "idle"), optional(POSITIVE_DURATION)),
+    Timeouts: dict.fromkeys([f.name for f in fields(Timeouts)], optional(POSITIVE_DURATION)),
     Retry: {
         "max_retries": NOT_A_COUNT,
         "base_delay": DURATION,
@@ -88,6 +99,9 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "budget": [0.2, True, Retry(), RetryBudget],
         "breaker": [5, True, False, Bulkhead()],
         "bulkhead": [100, True, Breaker()],
+        "stream": [1, None, "yes"],
+        "degrade": [5, "stale", SimplifiedResponse],
+        "degrade_after": optional(DURATION),
         "rejections": NOT_A_WORD,
         "mode": [*NOT_A_WORD, False],
         "classify": [True, "yes", 3],

@@ -10,6 +10,15 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
     "custom_configuration": ["after 5 attempts: 200", "breaker closed, bulkhead 0 of 20 in use"],
+    "fallback_provider": [
+        "answer: The second provider.",
+        "served from: fallback, after 2 attempts at the first provider",
+        "our key went along: False; their own did: True",
+    ],
+    "simplified_response": [
+        "recommendations: [], simplified, instead of NonRetryable",
+        "orders: none; there is the page of yesterday",
+    ],
     "httpx2_clients": ["sync: 200", "async: 200", "one state for both: 4 attempts, 2 failed"],
     "httpx_async": ["20 of 20 answered", "21 attempts, never more than 100% of 5 at once"],
     "httpx_sync": [

@@ -16,18 +16,18 @@ SAMPLES: Final = 400
 class Quantiles:
     """Not locked: the owner is."""
 
-    __slots__ = ("_ring", "_seen")
+    __slots__ = ("_ring", "seen")
 
     def __init__(self) -> None:
         self._ring = array("f", bytes(4 * SAMPLES))
-        self._seen = 0
+        self.seen = 0
 
     def add(self, seconds: float) -> None:
-        seen = self._seen
+        seen = self.seen
         self._ring[seen % SAMPLES] = seconds
-        self._seen = seen + 1
+        self.seen = seen + 1
 
     def read(self, share: float) -> float | None:
         """Seconds within which `share` (0–1) of the last answers came; None without any."""
-        known = sorted(self._ring[: min(self._seen, SAMPLES)])
+        known = sorted(self._ring[: min(self.seen, SAMPLES)])
         return known[min(len(known) - 1, int(share * len(known)))] if known else None

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from seawall.admission import Admission
 from seawall.drivers.clock import replaced
+from seawall.errors import dress
 from seawall.policies.retry import Repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from seawall._story import Call
-    from seawall.outcome import Outcome
+    from seawall.degrade.fallback import Rewrite
+    from seawall.outcome import Outcome, Rejection
     from seawall.policies.bulkhead import Ticket
 
 
@@ -99,6 +101,25 @@ class VirtualRuntime:
 
     def error(self, call: Call, error: Exception) -> Outcome:
         return self._error(error)
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        return None
+
+    async def read(self, response: Any) -> Any:
+        return response
+
+    def content(self, call: Call) -> bytes:
+        return getattr(call.request, "content", b"")
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        return answer
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection)
 
     def repeatable(self, call: Call) -> Repeatable:
         request = call.request
