@@ -7,7 +7,7 @@ import time
 
 from benchmarks.measure import Goal, goal_table
 
-QUESTIONS = ("overhead", "threads", "waiting", "tasks", "inflight", "fastfail", "hosts", "imports")
+QUESTIONS = ("overhead", "clamp", "threads", "waiting", "tasks", "inflight", "fastfail", "hosts", "imports")
 
 
 def main() -> None:

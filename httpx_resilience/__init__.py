@@ -7,6 +7,7 @@ from httpx_resilience._transport import AsyncResilientTransport, ResilientTransp
 from seawall import (
     AdaptiveBudget,
     AllProvidersFailed,
+    AsyncReplayable,
     Attempt,
     Breaker,
     Bulkhead,
@@ -23,6 +24,7 @@ from seawall import (
     Policy,
     Queued,
     RateLimited,
+    Replayable,
     Report,
     Resilience,
     ResilienceError,
@@ -43,6 +45,7 @@ from seawall import (
 __all__ = [
     "AdaptiveBudget",
     "AllProvidersFailed",
+    "AsyncReplayable",
     "AsyncResilientTransport",
     "Attempt",
     "Breaker",
@@ -60,6 +63,7 @@ __all__ = [
     "Policy",
     "Queued",
     "RateLimited",
+    "Replayable",
     "Report",
     "Resilience",
     "ResilienceError",

@@ -6,7 +6,7 @@ import httpx2
 
 from httpx_resilience._library import Library
 from httpx_resilience._stream import AsyncBodyLogic, BodyLogic
-from seawall import errors
+from seawall import bodies, errors
 
 
 class Body(BodyLogic, httpx2.SyncByteStream):
@@ -14,6 +14,14 @@ class Body(BodyLogic, httpx2.SyncByteStream):
 
 
 class AsyncBody(AsyncBodyLogic, httpx2.AsyncByteStream):
+    pass
+
+
+class Upload(bodies.Upload, httpx2.SyncByteStream):
+    pass
+
+
+class AsyncUpload(bodies.AsyncUpload, httpx2.AsyncByteStream):
     pass
 
 
@@ -73,6 +81,8 @@ LIBRARY = Library(
     httpx2,
     Body,
     AsyncBody,
+    Upload,
+    AsyncUpload,
     {
         errors.CircuitOpen: CircuitOpen,
         errors.HalfOpenLimit: HalfOpenLimit,

@@ -6,6 +6,7 @@ httpx2's alias switched on, `import httpx` gives httpx2.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 from seawall import classification
@@ -43,10 +44,14 @@ class Library:
         module: Any,
         body: type[Any],
         async_body: type[Any],
+        upload: type[Any],
+        async_upload: type[Any],
         leaves: dict[type[ResilienceError], type[ResilienceError]],
     ) -> None:
         self.body = body
         self.async_body = async_body
+        self.upload = upload
+        self.async_upload = async_upload
         self.leaves = leaves
         self.response: Any = module.Response
         self.transport: Any = module.HTTPTransport
@@ -94,7 +99,8 @@ def _is_replayable_part(part: Any) -> bool:
     if file is None or isinstance(file, str | bytes):
         return hasattr(part, "value") or file is not None
     try:
-        return bool(file.seekable())
+        # The library goes to the start before each reading, the first too, and overlooks it when that fails.
+        return bool(file.seekable()) and file.seek(0, io.SEEK_CUR) >= 0
     except Exception:
         return False
 

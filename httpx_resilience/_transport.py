@@ -10,14 +10,16 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union, cast
 
-from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts, live
 from httpx_resilience._library import Library, library_of
-from httpx_resilience._network import clamp, speaks_http2, unclamp
+from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
+from httpx_resilience._upload import error_of, give_back, lend, prepare, repeatable
 from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrading import journey, on_behalf
+from seawall.drivers import forks
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
@@ -66,25 +68,24 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "library", "resilience")
+    __slots__ = ("admission", "inner", "is_hard", "library", "resilience")
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission], resilience: Resilience) -> None:
+    def __init__(
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
+    ) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
         self.resilience = resilience
-
-    def fold(self, call: Call) -> None:
-        """Put the client's own limits into the clocks of the call."""
-        given = given_timeouts(call.request)
-        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+        self.is_hard = is_hard
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        if call.limits.passive and call.deadline is None and call.request.method in SAFE_METHODS:
+        request, limits = call.request, call.limits
+        if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts(given_timeouts(call.request), watch)
+        return live(given_timeouts(request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -143,7 +144,7 @@ class _Port(ABC):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
 
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
@@ -160,7 +161,9 @@ class _Port(ABC):
         other = self.resilience.call(route, request)
         if other is None:  # that host is switched off
             return None
-        self.fold(other)
+        timeouts = given_timeouts(request)
+        other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
+        other.upload = call.upload
         return await on_behalf(call, other, cast("Runtime", self))
 
     def content(self, call: Call) -> bytes:
@@ -197,17 +200,22 @@ class _SyncPort(_Port, Threads):
 
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
+        timeouts = self.prepare(call, admission)
         try:
-            if live is None:
+            if timeouts is None:
                 return self.taken(call, admission, self.inner.handle_request(request))
             given = as_given(request.extensions)
-            request.extensions = {**given, "timeout": live}
+            request.extensions = {**given, "timeout": timeouts}
             try:
                 response = self.inner.handle_request(request)
+            except BaseException:
+                if self.is_hard and timeouts.watch.is_connecting:
+                    for connection in left_behind(self.inner):
+                        connection.close()
+                raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
-                live.watch.report()
+                timeouts.watch.report()
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
         return self.taken(call, admission, response)
@@ -233,28 +241,34 @@ class _SyncPort(_Port, Threads):
 
 
 class _AsyncPort(_Port, Loops):
-    __slots__ = ("_scoped",)
+    __slots__ = ("scoped",)
 
     def __init__(
-        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, scoped: bool
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
     ) -> None:
-        super().__init__(inner, library, body, resilience)
-        self._scoped = scoped
+        super().__init__(inner, library, body, resilience, is_hard=is_hard)
+        self.scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
-        if live is None:
+        timeouts = self.prepare(call, admission)
+        if timeouts is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given, watch = as_given(request.extensions), live.watch
-        request.extensions = {**given, "timeout": live}
+        given, watch = as_given(request.extensions), timeouts.watch
+        request.extensions = {**given, "timeout": timeouts}
         try:
-            if self._scoped and watch.is_running:
+            if self.scoped and watch.is_running:
                 admission.scoped = True
                 response = await within(watch.whole_within(), self.inner.handle_async_request(request))
             else:
                 response = await self.inner.handle_async_request(request)
+        except GeneratorExit:  # no more awaiting
+            raise
+        except BaseException:
+            if self.is_hard and watch.is_connecting:
+                await close_all(left_behind(self.inner))
+            raise
         finally:
             request.extensions = given
             watch.is_exact = watch.is_exact or admission.scoped
@@ -284,9 +298,48 @@ class _AsyncPort(_Port, Loops):
         return _whole(response, await response.aread())
 
 
-def pass_on(call: Call, response: Any, deadline: float) -> None:
+class _SyncUploads(_SyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+class _AsyncUploads(_AsyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            await call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+def pass_on(call: Call, request: Any, response: Any, deadline: float) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
-    request = call.request
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
@@ -329,10 +382,15 @@ class _Mounted:
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
-        self._first = Lock()
+        self.begin_afresh()
+        forks.follow(self)
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
             self._attach()
+
+    def begin_afresh(self) -> None:
+        """At the beginning, and in the child of a fork."""
+        self._first = Lock()
 
     def _attach(self) -> None:
         """Put sockets that obey our clocks under the transport, if the user allows it and it can be done."""
@@ -341,9 +399,11 @@ class _Mounted:
     def _own_limits(self, library: Library) -> dict[str, Any]:
         """What a transport of our own making is to keep unused connections for."""
         seconds = keep_alive(self.resilience)
-        return (
-            {} if seconds is None else {"limits": library.limits(100, 20, seconds)}
-        )  # the library's defaults, but for the last
+        if seconds is None:
+            return {}
+        # The library's own numbers, but for the last.
+        limits = library.limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=seconds)
+        return {"limits": limits}
 
     def detach(self) -> Any:
         """Take everything of ours out of the transport underneath, and return it."""
@@ -399,14 +459,23 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
-        port.fold(call)
+        given = given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(journey(call, port))
+        if request.stream.__class__ is port.library.byte_stream:
+            result = run_sync(journey(call, port))
+        else:
+            prepare(call, port.library, port.library.upload)
+            uploads = _SyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+            try:
+                result = run_sync(journey(call, uploads))
+            finally:
+                call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call, result, call.deadline)
+            pass_on(call, request, result, call.deadline)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -418,7 +487,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = _SyncPort(self.inner, library, library.body, self.resilience)
+        self._port = _SyncPort(self.inner, library, library.body, self.resilience, is_hard=self._is_hard)
         return self._port
 
     def __enter__(self) -> Self:
@@ -451,14 +520,23 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
-        port.fold(call)
+        given = given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
         if call.policy.adds_key:
             add_key(call)
-        result = await journey(call, port)
+        if request.stream.__class__ is port.library.byte_stream:
+            result = await journey(call, port)
+        else:
+            prepare(call, port.library, port.library.async_upload)
+            uploads = _AsyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+            try:
+                result = await journey(call, uploads)
+            finally:
+                await call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call, result, call.deadline)
+            pass_on(call, request, result, call.deadline)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:
@@ -470,8 +548,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        scoped = not self._is_hard or speaks_http2(self.inner)
-        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, scoped=scoped)
+        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, is_hard=self._is_hard)
         return self._port
 
     async def __aenter__(self) -> Self:

@@ -11,15 +11,15 @@ from requests import Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
-from requests.utils import rewind_body
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, follow, served_again
+from requests_resilience._upload import give_back, is_upload, lend, prepare
 from seawall._story import attach
-from seawall.classification import streams
+from seawall.classification import of_error, streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrading import journey, on_behalf
@@ -36,7 +36,7 @@ from seawall.mounted import (
     watch_above,
     watch_below,
 )
-from seawall.outcome import Rejection
+from seawall.outcome import ErrorKind, Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
@@ -67,19 +67,12 @@ class _Port(Threads):
         self._adapter: Any = adapter
         self._resilience = resilience
 
-    def fold(self, call: Call) -> None:
-        """Put the client's own limits into the clocks of the call."""
-        connect, read, _ = _client_limits(call.sending[1])
-        call.limits = call.policy.limits(connect, read)
-
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
-            rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
+        connect, read, total = _client_limits(given)
         timeout, watch = given, None
         if not call.limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
-            connect, read, total = _client_limits(given)
             watch = admission.watch = Watch(call, admission.started)
             timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
@@ -97,7 +90,7 @@ class _Port(Threads):
         if watch is not None:
             watch.headers(streamed=stream or call.policy.stream or streams(response))
             if not watch.is_exact:
-                self._loosen(watch, raw, _client_limits(given)[1])
+                self._loosen(watch, raw, read)
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
         if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
@@ -154,9 +147,8 @@ class _Port(Threads):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        body = request.body
-        replayable = body is None or isinstance(body, bytes | str) or _can_rewind(request)
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        replayable = request.body is None or isinstance(request.body, bytes | str)
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
 
     async def call(self, function: Any, *args: Any) -> Any:
@@ -168,16 +160,18 @@ class _Port(Threads):
         request.hooks = default_hooks()
         if rewrite.body is not None:
             request.body = rewrite.body
-        elif isinstance(getattr(request, "_body_position", None), int) and call.attempts:
-            rewind_body(request)
-        request.prepare_content_length(request.body)
+        if rewrite.body is not None or not is_upload(request.body):
+            request.prepare_content_length(request.body)
+        else:
+            request.headers.update(_framing(call.request))
         parts = urlsplit(rewrite.url)
         route = self._resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
         other = self._resilience.call(route, request)
         if other is None:  # that host is switched off
             return None
-        other.sending = call.sending
-        self.fold(other)
+        connect, read, _ = _client_limits(call.sending[1])
+        other.sending, other.limits = call.sending, other.policy.limits(connect, read)
+        other.upload = call.upload
         return await on_behalf(call, other, self)
 
     async def read(self, response: Any) -> Answer:
@@ -208,6 +202,35 @@ class _Port(Threads):
 
     def exception(self, call: Call, rejection: Rejection) -> BaseException:
         return dress(call, rejection, LEAVES)
+
+
+class _Uploads(_Port):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        """What the body raised is its maker's, whatever error of a library it looks like."""
+        broken = call.upload.error is not None
+        return of_error(error, ErrorKind.FOREIGN) if broken else super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        known = super().repeatable(call)
+        known.body = known.body or call.upload.can_repeat
+        return known
+
+
+def _framing(request: Any) -> dict[str, str]:
+    """How requests framed a body that is sent as it is."""
+    names = ("Content-Length", "Transfer-Encoding")
+    return {name: request.headers[name] for name in names if name in request.headers}
 
 
 class _Hooks(dict[str, Any]):
@@ -266,11 +289,19 @@ class ResilientAdapter(BaseAdapter):
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
+        connect, read, _ = _client_limits(timeout)
+        call.limits = call.policy.limits(connect, read)
         call.sending = (stream, timeout, verify, cert, proxies)
-        self._port.fold(call)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(journey(call, self._port))
+        if not is_upload(request.body):
+            result = run_sync(journey(call, self._port))
+        else:
+            prepare(call)
+            try:
+                result = run_sync(journey(call, _Uploads(self.inner, self.resilience)))
+            finally:
+                call.upload.forget()
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -320,14 +351,6 @@ class ResilientAdapter(BaseAdapter):
 
     def __repr__(self) -> str:
         return f"<ResilientAdapter around {self.inner!r}>"
-
-
-def _can_rewind(request: Any) -> bool:
-    """A file that stood somewhere and can go back there; urllib3's own responses only tell where they stand."""
-    try:
-        return isinstance(request._body_position, int) and bool(request.body.seekable())
-    except Exception:
-        return False
 
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from seawall._mounting import mount, unmount
 from seawall._story import Report, report
+from seawall.bodies import AsyncReplayable, Replayable
 from seawall.drivers.clock import deadline
 from seawall.errors import (
     AllProvidersFailed,
@@ -45,6 +46,7 @@ __all__ = [
     "AdaptiveBudget",
     "AllProvidersFailed",
     "Answer",
+    "AsyncReplayable",
     "Attempt",
     "Breaker",
     "Bulkhead",
@@ -64,6 +66,7 @@ __all__ = [
     "Policy",
     "Queued",
     "RateLimited",
+    "Replayable",
     "Report",
     "Resilience",
     "ResilienceError",

@@ -12,7 +12,6 @@ from seawall.outcome import Attempt, Ending, ErrorKind, Verdict
 
 if TYPE_CHECKING:
     from seawall.host import HostState
-    from seawall.policies.retry import Repeatable
     from seawall.policy import Effective
 
 Source = Literal["origin", "stale", "fallback", "simplified"]
@@ -104,8 +103,8 @@ class Call(Report):
     _log: list[Entry] = []  # noqa: RUF012 - shared and never changed: `note` gives a call its own
     answer: tuple[int, float, float, int] | None = None
     """The good end: number, start and headers of the last attempt, and its status. Most calls add no more than that."""
-    repeatable: Repeatable | None = None
-    """What the mount says of sending it again; asked for when that comes up."""
+    upload: Any = None
+    """What the mount puts in the place of a body that is read while it is sent."""
     exempt: frozenset[str] = frozenset()
     """Parts of the host's state an override switched off for this call."""
     nested: bool = False

@@ -317,4 +317,4 @@ def _abandon(call: Call, admission: Admission) -> None:
     call.ending = Ending.CANCELLED
     call.state.settle(admission, Verdict.IGNORED, call.state.clock.monotonic())
     if call.state.hub.listening:
-        telling.call_ended(call)
+        call.state.cancelled(call)

@@ -21,9 +21,10 @@ from seawall.runtime import OutOfTime
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.clocks import Watch
     from seawall.outcome import Outcome
     from seawall.policies.bulkhead import Ticket
-    from seawall.policies.retry import Repeatable, Retry
+    from seawall.policies.retry import Retry
     from seawall.runtime import Runtime
 
 _TIMED_OUT: Final = (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT, ErrorKind.POOL_TIMEOUT)
@@ -43,17 +44,26 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
     if isinstance(error, OutOfTime):
         outcome = of_error(error, ErrorKind.TIMEOUT)
     if outcome.kind in _TIMED_OUT:
-        _find_clock(call, admission, outcome, now)
-    watch = admission.watch
-    if watch is not None and watch.is_proof and not watch.wrote and outcome.sent is not Sent.NO:
-        outcome.sent = Sent.NO  # the socket saw nothing leave: better evidence than the class of the error
-        if outcome.again is Again.SAFE:
-            outcome.again = Again.ANY
+        _find_clock(call, admission, outcome, now, error)
+    if admission.watch is not None:
+        _correct(outcome, admission.watch)
     _ask_user(call, outcome)
     admission.outcome = outcome
     if outcome.sent is not Sent.NO:
         call.may_be_done = True
     return outcome
+
+
+def _correct(outcome: Outcome, watch: Watch) -> None:
+    """What the socket saw leave, or not leave, is better evidence than the class of the error."""
+    if watch.is_proof and not watch.wrote:
+        outcome.sent = Sent.NO
+        if outcome.again is Again.SAFE:
+            outcome.again = Again.ANY
+    elif watch.is_proof and outcome.sent is Sent.NO:  # refused while something underneath sent it again, say
+        outcome.sent = Sent.MAYBE
+        if outcome.again is Again.ANY:
+            outcome.again = Again.SAFE
 
 
 def check_time(admission: Admission) -> None:
@@ -70,7 +80,7 @@ def body_failed(call: Call, admission: Admission, error: Exception, outcome: Out
         outcome = of_error(error, ErrorKind.TIMEOUT)
     now = call.state.clock.monotonic()
     if outcome.kind is ErrorKind.TIMEOUT:
-        outcome.scope = _scope(admission, now)
+        outcome.scope = _scope(admission, now, error)
         if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
             outcome.verdict = Verdict.IGNORED
     attach(error, call)
@@ -93,7 +103,7 @@ def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runti
     if retry is None or call.nested:
         return Ending.RETRY_OFF
     stop = may_repeat(
-        retry, outcome, admission.number, _repeatable(call, runtime), _when(call, retry, admission, outcome, now)
+        retry, outcome, admission.number, runtime.repeatable(call), _when(call, retry, admission, outcome, now)
     )
     if stop is not None:
         return stop
@@ -166,9 +176,9 @@ def _length(call: Call, scope: str) -> float | None:
     return limit if isinstance(limit, float) else getattr(call.limits, scope)
 
 
-def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
+def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float, error: Exception) -> None:
     """Was it a clock of ours that ended the attempt, and is the host to blame for it?"""
-    outcome.scope = _scope(admission, now)
+    outcome.scope = _scope(admission, now, error)
     if outcome.scope == "total":
         limits = call.limits
         share = limits.attempt if limits is not None else None
@@ -176,11 +186,12 @@ def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) 
             outcome.verdict = Verdict.IGNORED  # it was not given its own share of time
 
 
-def _scope(admission: Admission, now: float) -> str | None:
+def _scope(admission: Admission, now: float, error: Exception) -> str | None:
     """The clock of ours that has rung; None: the library's own, or somebody else's."""
     call, watch = admission.call, admission.watch
     if watch is not None:
-        return watch.rang(now)
+        # What we cut off was cut by the clock nearest to its end, even if a replaced clock of the process stands still.
+        return watch.rang(now) or (watch.rang(math.inf) if isinstance(error, OutOfTime) else None)
     if call.deadline is not None and now >= call.deadline - EARLY:
         return "total"
     limit = call.limits.attempt if call.limits is not None and not admission.headers_at else None
@@ -215,12 +226,6 @@ def _overrule(outcome: Outcome, verdict: Verdict) -> None:
 def _is_default(retry: Retry | None) -> bool:
     """Only the default rules know that an answer the host is well with is not retried."""
     return retry is None or (retry.retry_on is None and retry.when is None)
-
-
-def _repeatable(call: Call, runtime: Runtime) -> Repeatable:
-    if call.repeatable is None:
-        call.repeatable = runtime.repeatable(call)
-    return call.repeatable
 
 
 def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now: float) -> bool | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from seawall import _check, scope
 from seawall._story import Call
+from seawall.drivers import forks
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
 from seawall.hub import Hub
 from seawall.outcome import reject_async
@@ -76,6 +77,7 @@ class Resilience:
         self.hub = Hub()
         self._routing = Routing(policies or {}, key, max_hosts, self.clock, self.hub)
         self._registry = self._routing.registry
+        forks.follow(self._registry)
         self.routes = self._routing.routes
         """Origin, as a mount spells it → route. For mounts."""
         self.route = self._routing.route

@@ -105,7 +105,7 @@ class Carrier:
         answer: object,
         following: str,
         deadline: float,
-        outer: float | None,
+        outer: float | None = None,
         override: Any = None,
     ) -> None:
         self._owner = ref(owner)

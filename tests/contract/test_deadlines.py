@@ -1,4 +1,4 @@
-"""Deadlines and clocks over real sockets. In this version a deadline clamps each phase of an exchange."""
+"""Deadlines and clocks over real sockets: what they mean. How precise they are under attack: tests/deadlines."""
 
 from __future__ import annotations
 
@@ -289,6 +289,27 @@ async def test__total__covers_a_chunked_body_that_drips(kit: Kit, peer: Peer) ->
     async with kit.mounted(only(timeouts=Timeouts(total=0.3))) as client:
         error = await ends_in(0.3, client, peer / "x")
     assert error.scope == "total"
+
+
+def dripping_headers(gap: float) -> Step:
+    """A good answer, whose headers take a second to arrive."""
+
+    def play(exchange: Exchange) -> None:
+        for byte in head_of(200, [("X-Slow", "." * int(1 / gap)), ("Content-Length", "0")]):
+            exchange.send(bytes([byte]))
+            if exchange.stopped.wait(gap) or not exchange.keep:
+                return
+
+    return Step(play)
+
+
+async def test__total__covers_headers_that_drip(kit: Kit, peer: Peer) -> None:
+    peer.script(dripping_headers(0.02))
+    async with kit.mounted(only(timeouts=Timeouts(total=0.3)), timeout=5) as client:
+        error = await ends_in(0.3, client, peer / "x")
+    report = seawall.report(error)
+    assert report is not None
+    assert (error.scope, report.deadline_precision) == ("total", "exact")
 
 
 async def test__body_that_came_in_time__is_a_slow_consumers_to_read(kit: Kit, peer: Peer) -> None:

@@ -57,6 +57,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "share_retry_after": NOT_A_FLAG,
         "max_elapsed": optional(DURATION),
         "on_exhausted": NOT_A_WORD,
+        "buffer_body": NOT_A_COUNT,
         "when": [True, "always", 3],
     },
     RetryBudget: {

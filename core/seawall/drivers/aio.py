@@ -40,14 +40,12 @@ async def within(seconds: float | None, awaitable: Awaitable[Any]) -> Any:
     """The result of `awaitable`, which is cancelled after `seconds`: then OutOfTime."""
     if seconds is None:
         return await awaitable
-    if _in_trio():
-        import trio
-
-        try:
-            with trio.fail_after(seconds):
-                return await awaitable
-        except trio.TooSlowError as error:
-            raise OutOfTime from error
+    # What is built on anyio shields what may not be cut off (a pool's accounts, say); asyncio's timeout cuts it off.
+    scopes: Any = sys.modules.get("anyio") or (sys.modules["trio"] if _in_trio() else None)
+    if scopes is not None:
+        with scopes.move_on_after(seconds):
+            return await awaitable
+        raise OutOfTime
     import asyncio
 
     timeout = asyncio.timeout(seconds)

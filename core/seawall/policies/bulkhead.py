@@ -157,6 +157,13 @@ class Queue:
         except ValueError:
             pass
 
+    def disband(self) -> None:
+        """The waiters are another process's; one who forked while waiting, in a signal handler, joins again."""
+        for ticket in (*self.waiting, *self.granted):
+            ticket.turn = Turn.LAPSED
+        self.waiting.clear()
+        self.granted.clear()
+
     def send_away(self) -> list[Ticket]:
         """Nobody will be served: the circuit opened, or we are closing."""
         woken = [*self.waiting, *self.granted]
@@ -205,6 +212,14 @@ class BulkheadState:
         self.is_free = self.config.max_concurrent is None
         """No limit: it only measures."""
         self.limit: int = _NO_LIMIT if self.config.max_concurrent is None else self.config.max_concurrent
+
+    def begin_afresh(self) -> list[ref[Any]]:
+        """Nobody is here any more. Returns the permits that were out."""
+        out = list(self.live)
+        self.live.clear()
+        self.dead.clear()
+        self.queue.disband()
+        return out
 
     def take(self, owner: object) -> ref[Any]:
         """A permit for `owner`, who was let in."""

@@ -120,19 +120,20 @@ class Limits:
         idle = _set(timeouts.idle)
         if timeouts.idle is UNSET and read is None:
             idle = READ_IF_NONE
-        if attempt is not None:
-            own = attempt if own is None else min(own, attempt)
-        self.connect, self.connect_is_ours = _shorter(own, connect)
-        self.idle, self.idle_is_ours = _shorter(idle, read)
         self.attempt = attempt
         self.attempt_is_ours = attempt is not None and (
             isinstance(timeouts.attempt, float) or total is not None or read is None
         )
-        self.first_content = _set(timeouts.first_content)
-        self.stream = _set(timeouts.stream)
+        """False: only measured by; the client's read timeout bounds each read, and nothing the whole."""
+        if attempt is not None and self.attempt_is_ours:
+            own = attempt if own is None else min(own, attempt)
+        self.connect, self.connect_is_ours = _shorter(own, connect)
+        self.idle, self.idle_is_ours = _shorter(idle, read)
         wait = attempt if self.attempt_is_ours else self.first_byte or self.idle
         self.patience = 0.0 if wait is None or math.isinf(wait) else wait
         """Seconds after which a silent host will have been given up, by whoever's clock; 0: nobody has one."""
+        self.first_content = _set(timeouts.first_content)
+        self.stream = _set(timeouts.stream)
         self.passive = not (
             self.connect_is_ours
             or self.idle_is_ours
