@@ -22,7 +22,7 @@ from seawall.degrading import journey, on_behalf
 from seawall.drivers import forks
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
+from seawall.errors import dress, to_raise
 from seawall.flow import Failed
 from seawall.idempotency import add_key
 from seawall.mounted import (
@@ -455,9 +455,8 @@ class _Mounted:
         if not isinstance(result, Rejection):
             return result
         if call.policy.rejections == "raise":
-            raise dress(call, result, library.leaves)
-        error = dress(call, result, library.leaves)
-        return library.answer(call, refusal(error))
+            raise to_raise(call, result, library.leaves)
+        return library.answer(call, refusal(dress(call, result, library.leaves)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":

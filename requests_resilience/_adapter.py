@@ -24,7 +24,7 @@ from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrading import journey, on_behalf
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
+from seawall.errors import dress, to_raise
 from seawall.flow import Failed
 from seawall.idempotency import add_key
 from seawall.mounted import (
@@ -363,7 +363,7 @@ class ResilientAdapter(BaseAdapter):
         if not isinstance(result, Rejection):
             return result
         if call.policy.rejections == "raise":
-            raise dress(call, result, LEAVES)
+            raise to_raise(call, result, LEAVES)
         return self._port.respond(call, refusal(dress(call, result, LEAVES)))
 
     def __getattr__(self, name: str) -> Any:

@@ -135,7 +135,7 @@ class AllProvidersFailed(ResilienceError):
     def __str__(self) -> str:
         """What became of each, in order; an exception that is none of ours by its class: its text may be private."""
         ends = (str(e) if isinstance(e, ResilienceError) else type(e).__qualname__ for e in self.errors)
-        return f"{self.reason} ({self.policy}): {'; '.join(ends)}"
+        return f"{super().__str__()}: {'; '.join(ends)}"
 
 
 class ServiceDegraded(ResilienceError):
@@ -174,11 +174,7 @@ BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
 def dress(
     call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
 ) -> ResilienceError:
-    """The exception of a rejected call, with its story; in the library's own tree if its `leaves` are given.
-
-    To be raised as it is, its cause is set, and by no name: a frame that holds what passes through it makes a circle,
-    which waits for the collector with all that the frames of the client hold. The rejection lets go of the cause too.
-    """
+    """The exception of a rejected call, with story and cause; in the library's own tree if its `leaves` are given."""
     kind, policy = BY_REASON[rejection.reason]
     error = (leaves[kind] if leaves is not None else kind)()
     facts = error.__dict__
@@ -206,7 +202,20 @@ def dress(
         facts["response"] = rejection.response
     if rejection.facts is not None:
         facts.update(rejection.facts)
-    error.__cause__, rejection.cause = rejection.cause, None
+    error.__cause__ = rejection.cause
+    return error
+
+
+def to_raise(
+    call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
+) -> ResilienceError:
+    """`dress`, at the end of the call: to be raised as it is, and by no name.
+
+    A frame that holds what passes through it makes a circle, which waits for the collector with all that the frames of
+    the client hold. So the rejection, which such frames hold, lets go of the cause.
+    """
+    error = dress(call, rejection, leaves)
+    rejection.cause = None
     return error
 
 

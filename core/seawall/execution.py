@@ -18,7 +18,7 @@ from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
 from seawall.flow import Failed
-from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
+from seawall.outcome import Again, Ending, ErrorKind, Outcome, Reason, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped, plain, run_sync
 
@@ -273,7 +273,7 @@ def _unwrap(call: Call, result: Any) -> Any:
     if type(result) is _Result:
         return result.value
     if type(result) is Rejection:
-        raise errors.dress(call, result)
+        raise errors.to_raise(call, result)
     assert type(result) is Failed
     error = result.take()
     if isinstance(error, Stopped):
@@ -329,7 +329,7 @@ def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
     return errors.AllProvidersFailed(
         host=getattr(first, "host", ""),
         policy="retry",
-        reason="every provider failed",
+        reason=Reason.ALL_FAILED.value,
         retry_after=min(waits, default=None),
         primary=first,
         fallback=second,

@@ -285,3 +285,17 @@ def test__fallback__async_function__raises() -> None:
 
     with pytest.raises(TypeError, match="plain function"):
         FallbackProvider("https://x", body=body)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ways", [1, 2])
+async def test__no_step_answers__the_error_still_has_its_cause(kit: Kit, peer: Peer, ways: int) -> None:
+    def looks_and_passes(request: Any, error: BaseException) -> Answer:
+        raise LookupError(type(error.__cause__).__name__)
+
+    peer.script(steps.reset())
+    passing = [SimplifiedResponse(looks_and_passes) for _ in range(ways)]
+    async with kit.mounted(only(retry=retrying(on_exhausted="raise"), degrade=passing)) as client:
+        with pytest.raises(seawall.MaxRetriesExceeded) as caught:
+            await client.get(peer / "x")
+    assert isinstance(caught.value.__cause__, kit.errors.reset)
+    assert caught.value.last_error is caught.value.__cause__
