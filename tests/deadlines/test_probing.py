@@ -5,21 +5,31 @@ And they are given back: after `unmount` everything is as it was.
 
 from __future__ import annotations
 
+import socket
 import time
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import anyio
+import httpcore2
 import pytest
+import requests
+import urllib3.connection
 
+import requests_resilience
 import seawall
+from httpx_resilience._network import AsyncBackend
 from seawall import Policy, Resilience, Timeouts
+from seawall.clocks import Watch
+from seawall.policies.timeouts import Limits
 from tests.contract import steps
 from tests.contract.clients import Client, Kit
-from tests.contract.peer import Peer
-from tests.contract.settings import only
+from tests.contract.peer import BlackHole, Peer
+from tests.contract.settings import only, retrying
 from tests.contract.steps import answer
 from tests.deadlines.machine import OVERSHOOT, Machine
 from tests.deadlines.rows import HEADERS, dripping, is_httpx, is_requests
+from tests.deadlines.test_sharing import resolving
 
 
 def below(client: Client) -> Any:
@@ -224,3 +234,108 @@ async def test__foreign_transport__async_exact_by_scopes_sync_per_phase(kit: Kit
         return
     async with kit.mounted(only(), fake=kit.fake()) as client:
         assert await precision(client, "http://a.test/x") == "phase"
+
+
+class Opaque:
+    """A connection that is no socket of Python's, as pyOpenSSL's are not: nobody sees what goes through it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, mode: str, *args: Any) -> Any:
+        return self._sock.makefile(mode, *args)
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._sock.settimeout(seconds)
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def test__socket_that_is_not_ours__proves_nothing_and_a_post_is_not_sent_twice(peer: Peer) -> None:
+    class Connection(urllib3.connection.HTTPConnection):
+        def _new_conn(self) -> Any:
+            return Opaque(socket.create_connection((self.host, self.port), 5))
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    peer.script(steps.hang())
+    with requests.Session() as session:
+        session.trust_env = False
+        session.adapters["http://"].poolmanager.pool_classes_by_scheme = {"http": Pool}  # type: ignore[attr-defined]
+        requests_resilience.mount(session, only(retry=retrying(), timeouts=Timeouts(attempt=0.1)))
+        with pytest.raises(seawall.DeadlineExceeded) as caught:
+            session.post(peer / "x", data=b"pay")
+    assert peer.count == 1
+    report = seawall.report(caught.value)
+    assert report is not None
+    assert (len(report.attempts), report.deadline_precision) == (1, "phase")
+
+
+class Link:
+    """A stream of a scripted network."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def get_extra_info(self, info: str) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.is_closed = True
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test__cancelled_as_an_address_connects__its_connection_is_closed(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links: list[Link] = []
+
+    class Network:
+        async def connect_tcp(self, host: str, port: int, **options: Any) -> Link:
+            await anyio.lowlevel.checkpoint()
+            outside.cancel()
+            links.append(Link())
+            return links[-1]
+
+    async def two(*args: Any) -> list[str]:
+        return ["10.0.0.1", "10.0.0.2"]
+
+    async def main() -> None:
+        nonlocal outside
+        monkeypatch.setattr("httpx_resilience._network.addresses_async", two)
+        Network.__module__ = "httpcore2.scripted"
+        network = AsyncBackend(Network(), httpcore2, None)
+        call: Any = SimpleNamespace(
+            limits=Limits(Timeouts(connect=5), None, None),
+            deadline=None,
+            state=SimpleNamespace(clock=SimpleNamespace(monotonic=time.monotonic)),
+        )
+        limit = Watch(call, time.monotonic()).connect_within(None)
+        with anyio.CancelScope() as outside:
+            await network.connect_tcp("two.test", 80, timeout=limit)
+            raise AssertionError("it was cancelled")
+
+    outside: Any = None
+    anyio.run(main, backend=backend)
+    assert links
+    assert all(link.is_closed for link in links)
+
+
+async def test__cancelled_while_several_addresses_are_tried__leaves_nothing_behind(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kit.is_async:
+        return
+    with BlackHole() as hole:
+        resolving(monkeypatch, "two.test", "127.0.0.1", "127.0.0.1")
+        async with kit.mounted(only(timeouts=Timeouts(total=5))) as client:
+            with anyio.move_on_after(0.3) as scope:
+                await client.get(f"http://two.test:{hole.port}/x")
+            assert scope.cancelled_caught
+            assert not client.slot.inner._pool._requests
