@@ -15,7 +15,7 @@ from httpx_resilience._stream import ReadAhead
 from seawall.drivers.aio import Loops
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
-from seawall.flow import Failed, run
+from seawall.flow import Failed, run, turned_away
 from seawall.idempotency import add_key
 from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
 from seawall.outcome import Rejection
@@ -282,18 +282,18 @@ class _Mounted:
 
     def _end(self, call: Call, result: Any, library: Library) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
-        watch_above(call.request.headers, self.resilience)
-        if isinstance(result, Failed):
-            raise blame(call, result.error)
-        if not isinstance(result, Rejection):
+        watch_above(call, result, self.resilience)
+        if type(result) is not Rejection:
+            if isinstance(result, Failed):
+                raise blame(call, result.error)
             return result
+        if call.policy.rejections == "raise":
+            raise dress(call, result, library.leaves)  # in no variable: with its traceback it would be a cycle
         error = dress(call, result, library.leaves)
-        if call.policy.rejections == "respond":
-            headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-            stream = library.byte_stream(answer_body(error))
-            extensions = {"resilience": call}
-            return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
-        raise error from result.cause
+        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
+        stream = library.byte_stream(answer_body(error))
+        extensions = {"resilience": call}
+        return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
@@ -327,7 +327,9 @@ class ResilientTransport(_Mounted, _SyncBase):
             return port.inner.handle_request(request)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, port))
+        result: Any = None if call.state.is_calm else turned_away(call)
+        if result is None:
+            result = run_sync(run(call, port))
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -377,7 +379,9 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             return await port.inner.handle_async_request(request)
         if call.policy.adds_key:
             add_key(call)
-        result = await run(call, port)
+        result: Any = None if call.state.is_calm else turned_away(call)
+        if result is None:
+            result = await run(call, port)
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:

@@ -16,7 +16,7 @@ from requests_resilience._stream import Body, follow, served_again
 from seawall._story import attach
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
-from seawall.flow import Failed, run
+from seawall.flow import Failed, run, turned_away
 from seawall.idempotency import add_key
 from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
 from seawall.outcome import Rejection
@@ -195,7 +195,9 @@ class ResilientAdapter(BaseAdapter):
         call.sending = (stream, timeout, verify, cert, proxies)
         if call.policy.adds_key:
             add_key(call)
-        result = run_sync(run(call, self._port))
+        result: Any = None if call.state.is_calm else turned_away(call)
+        if result is None:
+            result = run_sync(run(call, self._port))
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -218,14 +220,14 @@ class ResilientAdapter(BaseAdapter):
 
     def _end(self, call: Call, result: Any) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
-        watch_above(call.request.headers, self.resilience)
-        if isinstance(result, Failed):
-            raise blame(call, result.error)
-        if not isinstance(result, Rejection):
+        watch_above(call, result, self.resilience)
+        if type(result) is not Rejection:
+            if isinstance(result, Failed):
+                raise blame(call, result.error)
             return result
-        error = dress(call, result, LEAVES)
         if call.policy.rejections == "raise":
-            raise error from result.cause
+            raise dress(call, result, LEAVES)  # in no variable: with its traceback it would be a cycle
+        error = dress(call, result, LEAVES)
         body = answer_body(error)
         headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
         raw = HTTPResponse(

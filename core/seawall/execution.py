@@ -16,7 +16,7 @@ from seawall.admission import Admission
 from seawall.drivers.aio import Loops
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
-from seawall.flow import Failed, run
+from seawall.flow import Failed, run, turned_away
 from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped, run_sync
@@ -173,7 +173,8 @@ def execute(resilience: Resilience, provider: str, function: Callable[..., Any],
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
-    return _unwrap(call, run_sync(run(call, _SyncExecution(resilience))))
+    refusal = None if call.state.is_calm else turned_away(call)
+    return _unwrap(call, refusal or run_sync(run(call, _SyncExecution(resilience))))
 
 
 async def aexecute(
@@ -182,7 +183,8 @@ async def aexecute(
     call = _call(resilience, provider, function, args)
     if call is None:
         return await function(*args)
-    return _unwrap(call, await run(call, _AsyncExecution(resilience)))
+    refusal = None if call.state.is_calm else turned_away(call)
+    return _unwrap(call, refusal or await run(call, _AsyncExecution(resilience)))
 
 
 def execute_with_fallback(
@@ -231,7 +233,7 @@ def _unwrap(call: Call, result: Any) -> Any:
     if type(result) is _Result:
         return result.value
     if type(result) is Rejection:
-        raise errors.dress(call, result) from result.cause
+        raise errors.dress(call, result)
     assert type(result) is Failed
     error = result.error
     if isinstance(error, Stopped):

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from seawall.policies.retry import Retry
     from seawall.runtime import Runtime
 
+# An enum's member is looked up through its class, and its value through a property: too slow where it is hot.
+_ANSWERED, _DEADLINE, _REFUSED, _TOO_LATE = Ending.ANSWERED, Ending.DEADLINE, Ending.REFUSED, Reason.DEADLINE
+
 _ENDINGS: Final = {
     Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS,
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
@@ -60,6 +63,23 @@ class Failed:
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+def turned_away(call: Call) -> Rejection | None:
+    """The refusal of a call whose host is not calm, where one look tells; None: `run` it.
+
+    While a circuit is open every call ends here: none of them costs a coroutine, or an attempt that is never sent.
+    """
+    now = call.started
+    if call.deadline is not None and now >= call.deadline:
+        return None
+    state = call.state
+    refusal = state.turn_away(call, now)
+    if refusal is None or state.hub.listening:
+        return None if refusal is None else _refused(call, refusal, None)
+    call.ending = _REFUSED
+    call.reason = refusal.reason._value_
+    return refusal
 
 
 async def run(call: Call, runtime: Runtime) -> Any:
@@ -99,7 +119,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 status = response.status_code
                 if status < 400 and call.policy.classify is None:
                     call.answer = (number, admission.started, admission.headers_at, status)
-                    call.ending = Ending.ANSWERED
+                    call.ending = _ANSWERED
                     if type(admission.phase) is HalfOpen:
                         state.headers(admission, clock.monotonic())
                     if admission.is_over:
@@ -233,8 +253,8 @@ def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
         call.state.give_back()
     if call.state.hub.listening:
         telling.rejected(call.state, rejection)
-    call.ending = Ending.DEADLINE if rejection.reason is Reason.DEADLINE else Ending.REFUSED
-    call.reason = rejection.reason.value
+    call.ending = _DEADLINE if rejection.reason is _TOO_LATE else _REFUSED
+    call.reason = rejection.reason._value_
     if last is not None:
         raises = _raises(call.policy.retry, last.outcome)
         if last.error is not None or raises:

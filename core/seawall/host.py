@@ -15,20 +15,20 @@ call an instant after the flag fell is the same as an instant before.
 from __future__ import annotations
 
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import ref
 
 from seawall import telling
 from seawall.classification import TIMEOUT_KINDS
 from seawall.outcome import Reason, Rejection, Verdict
-from seawall.policies.breaker import NEVER, BreakerState, Closed, Isolated, Open, Refusal, Result
+from seawall.policies.breaker import NEVER, BreakerState, Closed, HalfOpen, Isolated, Open, Result
 from seawall.policies.budget import RetryBudget, open_budget
 from seawall.policies.bulkhead import BulkheadState, Ticket
 from seawall.stats.quantile import Quantiles
 from seawall.stats.window import Column, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from seawall._story import Call
     from seawall.admission import Admission
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from seawall.policy import Effective
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
+
+T = TypeVar("T")
 
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
@@ -51,13 +53,14 @@ class HostState:
     __slots__ = (
         "_done",
         "_gone",
-        "_is_calm",
         "_is_closed",
         "_late",
         "_lock",
         "_overdue_after",
         "_sleepers",
         "_slow_after",
+        "_told",
+        "_turned_away",
         "breaker",
         "budget",
         "bulkhead",
@@ -66,6 +69,7 @@ class HostState:
         "effective",
         "gate",
         "hub",
+        "is_calm",
         "name",
         "opens",
         "origin",
@@ -98,6 +102,10 @@ class HostState:
         """Until then the server wants to be left alone."""
         self._is_closed = False
         self._sleepers: dict[Ticket, None] = {}
+        self._told: tuple[Open, float, Rejection] | None = None
+        """What everybody hears while this circuit is open, until that instant: it is found once."""
+        self._turned_away: list[float] = []
+        """When they heard it, not counted yet."""
         self._done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
         self._late: list[tuple[Admission, object, Verdict, float]] = []
@@ -111,7 +119,7 @@ class HostState:
     def admit(self, admission: Admission, now: float) -> Rejection | Ticket | float | None:
         """Give `admission` its permits (None), or say why not: refused, wait for this ticket, or until this instant."""
         bulkhead = self.bulkhead
-        if self._is_calm and bulkhead.is_free and now < self.window.end and not bulkhead.dead:
+        if self.is_calm and bulkhead.is_free and now < self.window.end and not bulkhead.dead:
             phase = self.breaker.phase
             if type(phase) is Closed and not admission.call.exempt:
                 admission.phase = phase
@@ -125,7 +133,7 @@ class HostState:
             self._tidy(now)
             queue = bulkhead.queue
             if (
-                self._is_calm
+                self.is_calm
                 and len(bulkhead.live) < bulkhead.limit
                 and not (queue.waiting or queue.granted or admission.call.exempt)
             ):
@@ -136,6 +144,25 @@ class HostState:
         if self.breaker.changes:
             self._report()
         return verdict
+
+    def turn_away(self, call: Call, now: float) -> Rejection | None:
+        """`admit`'s first question, asked for a call that has no attempt yet. A refusal is counted."""
+        told = self._told
+        if told is not None and told[0] is self.breaker.phase and now < told[1] and not call.exempt:
+            turned_away = self._turned_away
+            turned_away.append(now)
+            if len(turned_away) >= _FOLD_AT:
+                with self._lock:
+                    self._tidy(now)
+            return told[2]
+        with self._lock:
+            self._tidy(now)
+            refusal = self._veto(call, now)
+            if refusal is not None:
+                self.window.count(Column.REJECTED, now)
+        if self.breaker.changes:
+            self._report()
+        return refusal
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """Look again after a wait. A ticket that is not returned is done with."""
@@ -280,6 +307,7 @@ class HostState:
 
         def shut(_now: float) -> None:
             self._is_closed = True
+            self._told = None
 
         self._by_hand(shut)
         self._rouse()
@@ -346,7 +374,7 @@ class HostState:
 
     def _review(self, now: float) -> None:
         """Is there anything but a free permit to ask for before letting an attempt in?"""
-        self._is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
+        self.is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
 
     def _consider(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """The whole question, cheap vetoes first."""
@@ -379,16 +407,17 @@ class HostState:
         if "breaker" in call.exempt:
             return None
         breaker = self.breaker
-        refusal = breaker.refuses(now, self.clock.random())
-        if refusal is None:
+        reason = breaker.refuses(now, self.clock.random())
+        if reason is None:
             return None
-        since = self.clock.wall() - (now - breaker.phase.entered)
-        after = breaker.retry_after(now)
-        if refusal is Refusal.HALF_OPEN_LIMIT:
-            limit = breaker.config.half_open_max_requests
-            return Rejection(Reason.HALF_OPEN_LIMIT, self.name, after, limit=limit, since=since)
-        reason = Reason.ISOLATED if refusal is Refusal.ISOLATED else Reason.CIRCUIT_OPEN
-        return Rejection(reason, self.name, after, since=since)
+        phase = breaker.phase
+        since = self.clock.wall() - (now - phase.entered)
+        if type(phase) is Open:
+            refusal = Rejection(reason, self.name, since=since, until=phase.until)
+            self._told = phase, phase.until, refusal
+            return refusal
+        limit = breaker.config.half_open_max_requests if type(phase) is HalfOpen else None
+        return Rejection(reason, self.name, breaker.retry_after(now), since=since, limit=limit)
 
     def _count(self, admission: Admission, permit: object, verdict: Verdict, now: float) -> None:
         """One end that is not the common one."""
@@ -399,7 +428,7 @@ class HostState:
         if verdict is Verdict.SUCCESS:
             self.budget.deposit()
             if admission.headers_at:
-                self._time(admission.headers_at - admission.started)
+                self._time([admission.headers_at - admission.started])
         if admission.paid and verdict is not Verdict.IGNORED:
             self.budget.sample(verdict is Verdict.SUCCESS, now)
         asked = outcome.retry_after if outcome is not None and verdict is not Verdict.IGNORED else None
@@ -444,32 +473,37 @@ class HostState:
             self.window.count(Column.LEFT_OUT, now)
         return result
 
-    def _time(self, seconds: float) -> None:
+    def _time(self, seconds: Sequence[float]) -> None:
         if self.quantiles is None:
             self.quantiles = Quantiles()
         self.quantiles.add(seconds)
 
     def _fold(self) -> None:
         """Count the good ends that took no lock, each at its own time."""
-        done = self._done
-        batch = done[:]
-        del done[: len(batch)]  # what others append meanwhile stays
-        window, breaker, bulkhead = self.window, self.breaker, self.bulkhead
-        bulkhead.returned += len(batch)
+        batch = _taken(self._done)
+        current, held = self.breaker.phase, 0.0
+        latencies: list[float] = []
+        ends: list[float] = []
         for phase, started, headers_at, ended in batch:
-            bulkhead.held += ended - started
-            self.budget.deposit()
-            self._time(headers_at - started)
-            if phase is breaker.phase:
+            held += ended - started
+            latencies.append(headers_at - started)
+            if phase is current:
                 phase.run = 0
-                window.count(Column.SUCCESS, ended)
+                ends.append(ended)
             else:
-                window.count(Column.LATE_SUCCESS, ended)
+                self.window.count(Column.LATE_SUCCESS, ended)
+        self.window.count_all(Column.SUCCESS, ends)
+        self.bulkhead.returned += len(batch)
+        self.bulkhead.held += held
+        self.budget.deposit(len(batch))
+        self._time(latencies)
 
     def _tidy(self, now: float) -> None:
         """Before anything is decided: count what ended, drop the dead, forget the old, count attempts that hang."""
         if self._done:
             self._fold()
+        if self._turned_away:
+            self.window.count_all(Column.REJECTED, _taken(self._turned_away))
         while self._gone:
             self.bulkhead.leave(self._gone.pop(), now)
         while self._late:
@@ -544,6 +578,13 @@ class HostState:
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
+
+
+def _taken(entries: list[T]) -> list[T]:
+    """Take what is in the list; what others append meanwhile stays."""
+    batch = entries[:]
+    del entries[: len(batch)]
+    return batch
 
 
 def _patience(call: Call) -> float:

@@ -144,6 +144,8 @@ class Outcome:
 class Reason(Enum):
     """Which part of ours refused, and how."""
 
+    __hash__ = object.__hash__  # an enum's own is written in Python, and refusals must be cheap
+
     CIRCUIT_OPEN = "circuit open"
     HALF_OPEN_LIMIT = "half-open limit"
     ISOLATED = "isolated"
@@ -158,9 +160,15 @@ class Reason(Enum):
 
 
 class Rejection:
-    """Our refusal, as a value: only mounts and `execute` make exceptions of it."""
+    """Our refusal, as a value: only mounts and `execute` make exceptions of it. Never changed: callers share it."""
 
-    __slots__ = ("cause", "host", "limit", "reason", "response", "retry_after", "scope", "since")
+    until: float | None = None
+    """The instant of the host's clock from which it is worth trying again, where that is known instead."""
+    limit: float | None = None
+    """The configured figure that was reached: a number of permits or probes, or a duration."""
+    scope: str | None = None
+    cause: BaseException | None = None
+    response: Any = None
 
     def __init__(
         self,
@@ -168,8 +176,9 @@ class Rejection:
         host: str,
         retry_after: float | None = None,
         *,
-        limit: float | None = None,
         since: float | None = None,
+        until: float | None = None,
+        limit: float | None = None,
         scope: str | None = None,
         cause: BaseException | None = None,
         response: Any = None,
@@ -177,12 +186,21 @@ class Rejection:
         self.reason = reason
         self.host = host
         self.retry_after = retry_after
-        self.limit = limit
-        """The configured figure that was reached: a number of permits or probes, or a duration."""
         self.since = since
-        self.scope = scope
-        self.cause = cause
-        self.response = response
+        if until is not None:
+            self.until = until
+        if limit is not None:
+            self.limit = limit
+        if scope is not None:
+            self.scope = scope
+        if cause is not None:
+            self.cause = cause
+        if response is not None:
+            self.response = response
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until it is worth trying again; None if nobody knows."""
+        return self.retry_after if self.until is None else max(0.0, self.until - now)
 
 
 class Headers(Protocol):

@@ -67,6 +67,7 @@ class Resilience:
             raise TypeError(f"Resilience: clock={clock!r}: give an object with monotonic(), wall() and random()")
         self.key = key
         self.clock: Clock = SYSTEM_CLOCK if clock is None else clock
+        self._now = self.clock.monotonic
         self._own_time = clock is not None
         self.hub = Hub()
         self._routing = Routing(policies or {}, key, max_hosts, self.clock, self.hub)
@@ -89,7 +90,7 @@ class Resilience:
         if route.specific or state is None:
             state, policy = self._routing.choose(route, request)
         if policy.is_plain and override is None and scope.current() is None:
-            return Call(state, policy, request, self.clock.monotonic(), None)
+            return Call(state, policy, request, self._now(), None)
         return self.begin(state, policy, request, override)
 
     def begin(self, state: HostState, policy: Effective, request: Any, override: Any = None) -> Call | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
 import time
@@ -234,3 +235,20 @@ async def test__count_429_true__they_open_it(kit: Kit, peer: Peer) -> None:
             assert (await client.get(peer / "x")).status == 429
         with pytest.raises(seawall.CircuitOpen):
             await client.get(peer / "x")
+
+
+async def test__rejection__leaves_nothing_to_the_garbage_collector(kit: Kit, peer: Peer) -> None:
+    async with kit.mounted(only(breaker=tripping())) as client:
+        await fail_twice(client, peer)
+        gc.collect()
+        for _ in range(3):
+            with pytest.raises(seawall.CircuitOpen):
+                await client.get(peer / "x")
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            gc.collect()
+            left = [thing for thing in gc.garbage if isinstance(thing, seawall.CircuitOpen)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+    assert left == []

@@ -20,6 +20,7 @@ from typing import Final
 
 from seawall import _check
 from seawall.backoff import grow
+from seawall.outcome import Reason
 from seawall.stats.window import Column, Window
 
 
@@ -139,6 +140,7 @@ class Open:
 
     __slots__ = ("entered", "growth", "until")
     name: Final = "open"
+    reason: Final = Reason.CIRCUIT_OPEN
 
     def __init__(self, now: float, growth: int, until: float) -> None:
         self.entered = now
@@ -151,6 +153,7 @@ class HalfOpen:
 
     __slots__ = ("entered", "growth", "probes", "successes")
     name: Final = "half_open"
+    reason: Final = Reason.HALF_OPEN_LIMIT
 
     def __init__(self, now: float, growth: int) -> None:
         self.entered = now
@@ -165,6 +168,7 @@ class Isolated:
 
     __slots__ = ("entered", "growth")
     name: Final = "isolated"
+    reason: Final = Reason.ISOLATED
 
     def __init__(self, now: float) -> None:
         self.entered = now
@@ -210,14 +214,6 @@ class Change:
         self.at = at
 
 
-class Refusal(Enum):
-    """Why no permit was given."""
-
-    OPEN = "open"
-    HALF_OPEN_LIMIT = "half-open limit"
-    ISOLATED = "isolated"
-
-
 class BreakerState:
     """The circuit of one host. Not locked: the host is. Takes `now` (monotonic seconds) and chance `u` in [0, 1)."""
 
@@ -249,18 +245,16 @@ class BreakerState:
             return phase.growth
         return max(0, phase.growth - int((now - phase.entered) / self.config.sampling_window))
 
-    def refuses(self, now: float, u: float) -> Refusal | None:
-        """Would `admit` refuse? Takes no permit."""
+    def refuses(self, now: float, u: float) -> Reason | None:
+        """Why `admit` would refuse; None: it would not. Takes no permit."""
         phase = self.look(now, u)
-        if type(phase) is Open:
-            return Refusal.OPEN
-        if type(phase) is Isolated:
-            return Refusal.ISOLATED
-        if type(phase) is HalfOpen and len(phase.probes) >= self.config.half_open_max_requests:
-            return Refusal.HALF_OPEN_LIMIT
-        return None
+        if isinstance(phase, Closed):
+            return None
+        if type(phase) is HalfOpen and len(phase.probes) < self.config.half_open_max_requests:
+            return None
+        return phase.reason
 
-    def admit(self, permit: object, now: float, u: float, patience: float = 0) -> Refusal | None:
+    def admit(self, permit: object, now: float, u: float, patience: float = 0) -> Reason | None:
         """Give `permit` a place in the current phase, or say why not. `patience`: a probe's lease is no shorter."""
         refusal = self.refuses(now, u)
         phase = self.phase

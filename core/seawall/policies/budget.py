@@ -94,8 +94,8 @@ class BudgetState(Protocol):
     cap: float
     refill_rate: float
 
-    def deposit(self) -> None:
-        """A call succeeded."""
+    def deposit(self, calls: int = 1) -> None:
+        """So many calls succeeded."""
 
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
@@ -125,8 +125,8 @@ class Bucket:
         self._level = round(start * _ONE)
         self._since = now
 
-    def deposit(self) -> None:
-        level = self._level + self._deposit
+    def deposit(self, calls: int = 1) -> None:
+        level = self._level + calls * self._deposit
         self._level = level if level < self._most else self._most
 
     def withdraw(self, now: float) -> bool:
@@ -194,7 +194,7 @@ class Unlimited:
         self.cap = math.inf
         self.refill_rate = 0.0
 
-    def deposit(self) -> None:
+    def deposit(self, calls: int = 1) -> None:
         pass
 
     def withdraw(self, now: float) -> bool:

@@ -10,7 +10,10 @@ were rejected: a dense burst gets almost no weight and hides a total outage.
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BUCKETS = 10
 
@@ -54,6 +57,14 @@ class Window:
         if now >= self.end:
             self.advance(now)
         self.counts[self.base + column] += 1
+
+    def count_all(self, column: int, instants: Sequence[float]) -> None:
+        """`count` at each of them, oldest first."""
+        if instants and instants[-1] < self.end:
+            self.counts[self.base + column] += len(instants)
+            return
+        for now in instants:
+            self.count(column, now)
 
     def advance(self, now: float) -> None:
         """Forget what is older than the window."""
