@@ -52,6 +52,7 @@ class Library:
         self.client: Any = module.Client
         self.async_client: Any = module.AsyncClient
         self.byte_stream: Any = module.ByteStream
+        self.limits: Any = module.Limits
         self._kinds = [(getattr(module, name), kind) for name, kind in _KINDS]
 
     def outcome(self, error: Exception) -> Outcome:

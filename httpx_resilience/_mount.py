@@ -55,5 +55,5 @@ def _parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
 
 def _bare(transport: Any) -> Any:
     while isinstance(transport, ResilientTransport | AsyncResilientTransport) and transport.inner is not None:
-        transport = transport.inner
+        transport = transport.detach()
     return transport

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from httpx_resilience._library import library_of
 from seawall.admission import Admission
+from seawall.drivers.aio import within
 from seawall.errors import dress
 from seawall.judging import body_failed, check_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from seawall.clocks import Watch
 
 
 class ReadAhead:
@@ -38,6 +41,15 @@ class _Body(Admission):
     """The library's own stream."""
     ahead: ReadAhead | None = None
 
+    scoped = False
+    """A cancel scope holds the clocks for every piece: there is no socket of ours that would."""
+
+    def came(self, piece: bytes, watch: Watch) -> None:
+        """A piece is here: in time?"""
+        check_time(self)
+        if piece:
+            watch.content()
+
     def fail(self, error: Exception) -> Exception:
         """The body broke: settle, and give the exception to raise."""
         library = library_of(self.call.request)
@@ -49,21 +61,22 @@ class BodyLogic(_Body):
     """A sync body. The library's `SyncByteStream` is mixed in beside it."""
 
     def __iter__(self) -> Iterator[bytes]:
-        rest = self.inner
+        rest, watch = self.inner, self.watch
+        if watch is not None:
+            watch.body_wanted()
         if self.ahead is not None:
             yield from self.ahead.chunks
             if self.ahead.rest is None:
                 return
             rest = self.ahead.rest
-        deadline = self.call.deadline
         try:
             if self.ahead is not None and self.ahead.error is not None:
                 raise self.ahead.error
-            if deadline is None:
+            if watch is None:
                 yield from rest
             else:
                 for chunk in rest:
-                    check_time(self.call)
+                    self.came(chunk, watch)
                     yield chunk
         except Exception as error:
             raised = self.fail(error)
@@ -93,6 +106,8 @@ class AsyncBodyLogic(_Body):
     """Pieces read ahead and not given yet."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.watch is not None:
+            self.watch.body_wanted()
         if self.ahead is not None:
             self._head = iter(self.ahead.chunks)
             self._next = self.ahead.rest.__anext__ if self.ahead.rest is not None else None
@@ -110,9 +125,11 @@ class AsyncBodyLogic(_Body):
         try:
             if self.ahead is not None and self.ahead.error is not None:
                 raise self.ahead.error
-            piece: bytes = await self._next()
-            if self.call.deadline is not None:
-                check_time(self.call)
+            watch = self.watch
+            if watch is None:
+                return await self._next()  # type: ignore[no-any-return]
+            piece: bytes = await (within(watch.left(), self._next()) if self.scoped else self._next())
+            self.came(piece, watch)
             return piece
         except StopAsyncIteration:
             self.finish()

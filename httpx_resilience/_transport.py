@@ -8,18 +8,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Self, Union
+from typing import TYPE_CHECKING, Any, Self, Union
 
+from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
+from httpx_resilience._network import clamp, speaks_http2, unclamp
 from httpx_resilience._stream import ReadAhead
-from seawall.drivers.aio import Loops
+from seawall.classification import streams
+from seawall.clocks import Watch
+from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run, turned_away
 from seawall.idempotency import add_key
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
+from seawall.mounted import (
+    PEEK_BYTES,
+    PEEK_SECONDS,
+    answer_body,
+    blame,
+    keep_alive,
+    retry_after_header,
+    watch_above,
+    watch_below,
+)
 from seawall.outcome import Rejection
-from seawall.policies.retry import Repeatable
+from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, run_sync
@@ -47,44 +60,6 @@ else:
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 
 
-_NO_TIMEOUT: Final[dict[str, Any]] = {}
-
-
-class LiveTimeouts(dict[str, Any]):
-    """`extensions["timeout"]` whose values shrink with the time left: the library asks once per phase."""
-
-    __slots__ = ("call", "client", "headers", "started")
-
-    def __init__(self, given: Mapping[str, Any], call: Call, started: float) -> None:
-        super().__init__(given)
-        self.client = given
-        """What the client itself had set."""
-        self.call = call
-        self.started = started
-        self.headers = False
-
-    def __getitem__(self, key: str) -> Any:
-        return self.get(key)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        own = super().get(key, default)
-        call = self.call
-        now, limits = call.state.clock.monotonic(), call.limits
-        if key == "connect":
-            left = limits.left_to_connect(self.started, now, call.deadline)
-        elif key == "read" and self.headers:
-            left = limits.left_to_read(now, call.deadline)
-        else:
-            left = limits.left_to_headers(self.started, now, call.deadline, own)
-        return left if own is None or (left is not None and left < own) else own
-
-
-def _as_given(extensions: Any) -> Any:
-    """The extensions as the user wrote them, should another send of the same request be under way."""
-    timeout = extensions.get("timeout")
-    return {**extensions, "timeout": timeout.client} if type(timeout) is LiveTimeouts else extensions
-
-
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
@@ -97,18 +72,23 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        given = call.request.extensions.get("timeout") or _NO_TIMEOUT
+        request = call.request
+        given = request.extensions.get("timeout") or NO_TIMEOUT
         if type(given) is LiveTimeouts:  # one request object sent several times at once
             given = given.client
         limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if limits.passive and call.deadline is None:
+        if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
-        return LiveTimeouts(given, call, admission.started)
+        watch = admission.watch = Watch(call, admission.started)
+        return LiveTimeouts(given, watch)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
         body.headers_at = call.state.clock.monotonic()
         body.status = response.status_code
+        watch = body.watch
+        if watch is not None:
+            watch.headers(streamed=call.policy.stream or streams(response))
         if response.is_closed:  # a mock's, read before
             body.is_over = True
         else:
@@ -127,7 +107,7 @@ class _Port(ABC):
             ahead = admission.ahead = ReadAhead(self.iterate(admission.inner))
             try:
                 while ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
-                    chunk = await self.pull(ahead.rest)
+                    chunk = await self.pull(ahead.rest, admission)
                     if chunk is None:
                         ahead.rest = None
                         await self.shut(admission.inner)
@@ -164,7 +144,7 @@ class _Port(ABC):
     def iterate(self, stream: Any) -> Any: ...
 
     @abstractmethod
-    async def pull(self, iterator: Any) -> bytes | None:
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
         """The next piece; None at the end."""
 
     @abstractmethod
@@ -181,24 +161,24 @@ class _SyncPort(_Port, Threads):
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
         live = self.prepare(call, admission)
-        if live is None:
-            try:
-                return self.taken(call, admission, self.inner.handle_request(request))
-            except StopIteration as error:  # a mock ran out of answers
-                raise Stopped from error
-        given = _as_given(request.extensions)
-        request.extensions = {**given, "timeout": live}
         try:
-            response = self.inner.handle_request(request)
-        finally:
-            request.extensions = given  # mocks and redirects see what the user wrote
-        live.headers = True
+            if live is None:
+                return self.taken(call, admission, self.inner.handle_request(request))
+            given = as_given(request.extensions)
+            request.extensions = {**given, "timeout": live}
+            try:
+                response = self.inner.handle_request(request)
+            finally:
+                request.extensions = given  # mocks and redirects see what the user wrote
+                live.watch.report()
+        except StopIteration as error:  # a mock ran out of answers
+            raise Stopped from error
         return self.taken(call, admission, response)
 
     def iterate(self, stream: Any) -> Any:
         return iter(stream)
 
-    async def pull(self, iterator: Any) -> bytes | None:
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
         return next(iterator, None)
 
     async def end(self, iterator: Any) -> None:
@@ -210,26 +190,38 @@ class _SyncPort(_Port, Threads):
 
 
 class _AsyncPort(_Port, Loops):
-    __slots__ = ()
+    __slots__ = ("_scoped",)
 
-    async def send(self, call: Call, admission: Admission) -> Any:
+    def __init__(self, inner: Any, library: Library, body: type[Admission], *, scoped: bool) -> None:
+        super().__init__(inner, library, body)
+        self._scoped = scoped
+        """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
+
+    async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
         live = self.prepare(call, admission)
         if live is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given = _as_given(request.extensions)
+        given, watch = as_given(request.extensions), live.watch
         request.extensions = {**given, "timeout": live}
         try:
-            response = await self.inner.handle_async_request(request)
+            if self._scoped and watch.is_running:
+                admission.scoped = True
+                response = await within(watch.whole_within(), self.inner.handle_async_request(request))
+            else:
+                response = await self.inner.handle_async_request(request)
         finally:
             request.extensions = given
-        live.headers = True
+            watch.is_exact = watch.is_exact or admission.scoped
+            watch.report()
         return self.taken(call, admission, response)
 
     def iterate(self, stream: Any) -> Any:
         return stream.__aiter__()
 
-    async def pull(self, iterator: Any) -> bytes | None:
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
+        if admission.scoped:
+            return await within(admission.watch.left(), anext(iterator, None))  # type: ignore[no-any-return]
         return await anext(iterator, None)
 
     async def end(self, iterator: Any) -> None:
@@ -246,7 +238,7 @@ def pass_on(call: Call) -> None:
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
-    request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, given)}
+    request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, call.outer, given)}
 
 
 class _Mounted:
@@ -259,7 +251,7 @@ class _Mounted:
                 f"{type(self).__name__}(resilience=…), or mount(client, …)"
             )
         while isinstance(transport, _Mounted):  # never nested; one without a transport of its own yet counts as none
-            transport = transport.inner
+            transport = transport.detach()
         if isinstance(transport, type) or (transport is not None and not hasattr(transport, method)):
             raise TypeError(
                 f"{type(self).__name__}: {transport!r} has no {method}(): give "
@@ -269,10 +261,31 @@ class _Mounted:
         """The transport underneath; None until the first request tells which library's own is wanted."""
         self.resilience = resolve(resilience)
         self._routes = self.resilience.routes
+        self._is_hard = False
+        """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
         self._first = Lock()
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
+            self._attach()
+
+    def _attach(self) -> None:
+        """Put sockets that obey our clocks under the transport, if the user allows it and it can be done."""
+        self._is_hard = self.resilience.hard_deadlines and clamp(self.inner)
+
+    def _own_limits(self, library: Library) -> dict[str, Any]:
+        """What a transport of our own making is to keep unused connections for."""
+        seconds = keep_alive(self.resilience)
+        return (
+            {} if seconds is None else {"limits": library.limits(100, 20, seconds)}
+        )  # the library's defaults, but for the last
+
+    def detach(self) -> Any:
+        """Take everything of ours out of the transport underneath, and return it."""
+        if self._is_hard:
+            self._is_hard = False
+            unclamp(self.inner)
+        return self.inner
 
     def _find(self, url: Any) -> Route | None:
         """The route of an origin met for the first time; None: the library shall say what is wrong with the URL."""
@@ -340,10 +353,11 @@ class ResilientTransport(_Mounted, _SyncBase):
         library = library_of(request)
         with self._first:
             if self.inner is None:
-                inner = library.transport()
+                inner = library.transport(**self._own_limits(library))
                 if self._entered:
                     inner.__enter__()
                 self.inner = inner
+                self._attach()
         self._port = _SyncPort(self.inner, library, library.body)
         return self._port
 
@@ -391,10 +405,14 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def _settle_in(self, request: Any) -> _AsyncPort:
         library = library_of(request)
         if self.inner is None:
-            self.inner = library.async_transport()  # nothing awaited in between: one, whatever tasks come together
+            self.inner = library.async_transport(
+                **self._own_limits(library)
+            )  # nothing awaited in between: one, whatever tasks come together
             if self._entered:
                 await self.inner.__aenter__()
-        self._port = _AsyncPort(self.inner, library, library.async_body)
+            self._attach()
+        scoped = not self._is_hard or speaks_http2(self.inner)
+        self._port = _AsyncPort(self.inner, library, library.async_body, scoped=scoped)
         return self._port
 
     async def __aenter__(self) -> Self:

@@ -12,15 +12,27 @@ from urllib3 import HTTPResponse
 from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
+from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, follow, served_again
 from seawall._story import attach
+from seawall.classification import streams
+from seawall.clocks import Watch
 from seawall.drivers.threads import Threads
 from seawall.errors import dress
 from seawall.flow import Failed, run, turned_away
 from seawall.idempotency import add_key
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, answer_body, blame, retry_after_header, watch_above, watch_below
+from seawall.mounted import (
+    PEEK_BYTES,
+    PEEK_SECONDS,
+    answer_body,
+    blame,
+    keep_alive,
+    retry_after_header,
+    watch_above,
+    watch_below,
+)
 from seawall.outcome import Rejection
-from seawall.policies.retry import Repeatable
+from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, run_sync
@@ -32,7 +44,6 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
     from seawall._story import Call
-    from seawall.admission import Admission
     from seawall.outcome import Outcome
     from seawall.routing import Route
 
@@ -54,42 +65,39 @@ class _Port(Threads):
         if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
             rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
-        connect, read, _ = _client_limits(given)
+        connect, read, total = _client_limits(given)
         limits = call.limits = call.policy.limits(connect, read)
-        timeout = given if limits.passive and call.deadline is None else self._clamped(call, admission, given)
+        timeout, watch = given, None
+        if not limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
+            watch = admission.watch = Watch(call, admission.started)
+            timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
             response = self._adapter.send(
                 request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
             )
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
+        finally:
+            if watch is not None:
+                watch.report()
         admission.headers_at = call.state.clock.monotonic()
         admission.status = response.status_code
         raw = response.raw
-        if timeout is not given:
-            self._loosen(call, raw, read)
+        if watch is not None:
+            watch.headers(streamed=stream or call.policy.stream or streams(response))
+            if not watch.is_exact:
+                self._loosen(watch, raw, read)
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
         if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
         attach(response, call)
         return response
 
-    def _clamped(self, call: Call, admission: Admission, given: Any) -> Timeout:
-        """urllib3's timeout for one attempt: its `total` runs through connect and read, to the headers."""
-        connect, read, total = _client_limits(given)
-        limits, now = call.limits, call.state.clock.monotonic()
-        return Timeout(
-            total=earliest(total, limits.left_to_headers(admission.started, now, call.deadline, None)),
-            connect=earliest(connect, limits.left_to_connect(admission.started, now, call.deadline)),
-            read=limits.left_to_headers(admission.started, now, call.deadline, read),
-        )
-
-    def _loosen(self, call: Call, raw: Any, read: float | None) -> None:
-        """After the headers another clock runs; where the socket can be reached, it is told."""
+    def _loosen(self, watch: Watch, raw: Any, read: float | None) -> None:
+        """After the headers another clock runs; a socket that is not ours is told, where it can be reached."""
         sock = getattr(getattr(raw, "connection", None), "sock", None)
         if sock is not None:
-            left = call.limits.left_to_read(call.state.clock.monotonic(), call.deadline)
-            sock.settimeout(earliest(read, left))
+            sock.settimeout(watch.read_within(read))
 
     async def peek(self, response: Any, admission: Any) -> bytes | None:
         if response._content is not False:
@@ -160,7 +168,7 @@ class ResilientAdapter(BaseAdapter):
 
     def __init__(self, adapter: BaseAdapter | None = None, resilience: Given = None) -> None:
         while isinstance(adapter, ResilientAdapter):  # never nested
-            adapter = adapter.inner
+            adapter = adapter.detach()
         if adapter is not None and (
             isinstance(adapter, type) or not hasattr(adapter, "send") or hasattr(adapter, "mount")
         ):
@@ -173,6 +181,10 @@ class ResilientAdapter(BaseAdapter):
         """The adapter underneath."""
         self.resilience = resolve(resilience)
         self._port = _Port(self.inner)
+        self._is_hard = self.resilience.hard_deadlines and clamp(
+            self.inner, keep_alive(self.resilience) if adapter is None else None
+        )
+        """Our sockets are underneath: `detach` takes them out."""
         watch_below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
 
     def send(
@@ -201,12 +213,19 @@ class ResilientAdapter(BaseAdapter):
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
-            request.hooks = _Hooks(request.hooks, Carrier(request, call.deadline))
+            request.hooks = _Hooks(request.hooks, Carrier(request, call.deadline, call.outer))
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]
 
     def close(self) -> None:
         self.inner.close()
+
+    def detach(self) -> BaseAdapter:
+        """Take everything of ours out of the adapter underneath, and return it."""
+        if self._is_hard:
+            self._is_hard = False
+            unclamp(self.inner)
+        return self.inner
 
     def _find(self, parts: Any, netloc: str) -> Route | None:
         """The route of an origin met for the first time; None: requests shall say what is wrong with the URL."""

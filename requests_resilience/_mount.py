@@ -31,5 +31,5 @@ def unmount(session: S) -> S:
         raise TypeError(f"mount: {type(session).__qualname__} is not a session: give a requests.Session")
     for prefix, adapter in session.adapters.items():
         if isinstance(adapter, ResilientAdapter):
-            session.adapters[prefix] = adapter.inner
+            session.adapters[prefix] = adapter.detach()
     return session

@@ -15,7 +15,8 @@ from urllib3 import HTTPResponse
 from requests_resilience._errors import LEAVES, outcome
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.judging import Late, body_failed, check_time
+from seawall.judging import body_failed, check_time
+from seawall.runtime import OutOfTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,6 +35,14 @@ class Body(Admission):
     reading = False
     ended = False
     """The connection went back while a read was under way: its return shows whether that was the end or an error."""
+
+    def came(self, piece: bytes) -> None:
+        """A piece is here: in time?"""
+        watch = self.watch
+        if watch is not None:
+            check_time(self)
+            if piece:
+                watch.content()
 
     def over(self) -> None:
         """The connection was given back or closed."""
@@ -93,7 +102,7 @@ def _watching(kind: Any) -> Any:
         def read(_: Any) -> bytes | None:
             piece: bytes | None = next(pieces, None)
             if piece is not None and body is not None:
-                check_time(body.call)
+                body.came(piece)
             return piece
 
         following = _watched(read)
@@ -131,11 +140,13 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
         if body is None or body.reading:
             return plain(self, *args, **kwargs)
         body.reading = True
+        if body.watch is not None:
+            body.watch.body_wanted()
         try:
-            piece = (plain if body.call.deadline is None else read)(self, *args, **kwargs)
+            piece = (plain if body.watch is None else read)(self, *args, **kwargs)
         except BaseException as error:
             raised = body.broke_off(error)
-            if isinstance(error, Late):  # urllib3 closes what it sees break itself
+            if isinstance(error, OutOfTime):  # urllib3 closes what it sees break itself
                 self.close()
             if raised is error:
                 raise
@@ -152,7 +163,7 @@ def _in_time(kind: Any) -> Callable[..., Any]:
     one: Callable[..., Any] | None = getattr(kind, "read1", None)
 
     def read(self: Any, amt: int | None = None, decode_content: Any = None, cache_content: bool = False) -> Any:
-        call = self.__dict__[_BODY].call
+        body = self.__dict__[_BODY]
         if one is None or cache_content:
             return plain(self, amt, decode_content, cache_content)
         pieces: list[bytes] = []
@@ -160,7 +171,7 @@ def _in_time(kind: Any) -> Callable[..., Any]:
             piece: bytes = one(self, _PIECE if amt is None else amt, decode_content)
             if not piece:
                 break
-            check_time(call)
+            body.came(piece)
             pieces.append(piece)
             amt = None if amt is None else amt - len(piece)
         return b"".join(pieces)

@@ -27,8 +27,9 @@ class Report:
     reason: str = ""
     """What refused it, if we did."""
     served_from: Source = "origin"
-    deadline_precision: Literal["exact", "phase"] = "phase"
-    """"exact": every socket operation ends by the deadline; "phase": each phase (connect, write, read) does."""
+    deadline_precision: Literal["exact", "phase"] = "exact"
+    """"exact": our clocks bounded every wait and every socket operation; "phase": in some attempt only each phase
+    (connect, write, read), which a server can stretch by sending single bytes (docs/timeouts.md says when)."""
 
     def __init__(self, host: str, log: list[Entry], ending: Ending | None, facts: dict[str, Any]) -> None:
         self._host = host
@@ -115,6 +116,8 @@ class Call(Report):
     """Steps of the own backoff since the last delay the server gave."""
     limits: Any = None
     """The clocks with the client's own folded in (`Limits`)."""
+    outer: float | None = None
+    """The deadline without the policy's own `total`, where that ends at the headers of an answer that streams."""
     sending: Any = None
     """What the mount needs to send it."""
 

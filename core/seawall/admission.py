@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from weakref import ref
 
     from seawall._story import Call
+    from seawall.clocks import Watch
     from seawall.outcome import Outcome
     from seawall.policies.breaker import Phase
 
@@ -36,6 +37,8 @@ class Admission:
     status: int | None = None
     is_over = False
     """Nothing follows the headers (no body, or it was read before): the flow settles."""
+    watch: Watch | None = None
+    """Its running clocks; None: no clock of ours, or the mount has none."""
     paid = False
     """An extra attempt, paid for from the retry budget."""
     overdue = False

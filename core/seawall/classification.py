@@ -151,6 +151,15 @@ def is_quota(body: bytes) -> bool:
     return _QUOTA.search(body) is not None and _RATE.search(body) is None
 
 
+STREAMS: Final = frozenset({"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl"})
+"""Media types of answers that come piece by piece."""
+
+
+def streams(response: Response) -> bool:
+    """Do the headers say that the answer comes piece by piece?"""
+    return text(response, "content-type").partition(";")[0].rstrip().lower() in STREAMS
+
+
 def text(response: Response, name: str) -> str:
     """A header, bounded in length, or the empty string. Never raises."""
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall import classification, errors, scope
 from seawall._story import Call, attach, report
 from seawall.admission import Admission
-from seawall.drivers.aio import Loops
+from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
 from seawall.flow import Failed, run, turned_away
@@ -124,7 +124,7 @@ class _AsyncExecution(_Execution, Loops):
         operation: Operation = call.request
         left = self.left(call, admission)
         with self.around(left):
-            value = await self.within(left, _awaitable(operation.function(*operation.args)))
+            value = await within(left, _awaitable(operation.function(*operation.args)))
         return self.done(call, admission, value)
 
 

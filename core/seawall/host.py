@@ -43,6 +43,9 @@ T = TypeVar("T")
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
 
+_ENOUGH_TO_TELL: Final = 20
+"""Answers before their times say what this host needs."""
+
 _FOLD_AT: Final = 16
 """Good ends kept uncounted: the next visit counts them, and nobody reads before it."""
 
@@ -260,6 +263,15 @@ class HostState:
         with self._lock:
             self._fold()
             return self.budget.balance(self.clock.monotonic())
+
+    def usual_time(self) -> float:
+        """Seconds to the headers that half of the latest good answers needed; 0 while too few were seen to tell."""
+        with self._lock:
+            self._fold()
+            quantiles = self.quantiles
+            if quantiles is None or len(quantiles) < _ENOUGH_TO_TELL:
+                return 0.0
+            return quantiles.read(0.5) or 0.0
 
     def count_rejection(self, now: float) -> None:
         """The flow refused a call by itself."""
@@ -481,6 +493,8 @@ class HostState:
     def _fold(self) -> None:
         """Count the good ends that took no lock, each at its own time."""
         batch = _taken(self._done)
+        if not batch:
+            return
         current, held = self.breaker.phase, 0.0
         latencies: list[float] = []
         ends: list[float] = []
@@ -590,5 +604,7 @@ def _taken(entries: list[T]) -> list[T]:
 def _patience(call: Call) -> float:
     """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
     clocks = call.policy.timeouts
-    limit = clocks.idle if clocks.attempt is None else clocks.attempt
+    limit = clocks.attempt
+    if limit is None:
+        limit = clocks.first_byte or clocks.idle
     return limit if isinstance(limit, float) else 0.0

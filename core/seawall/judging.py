@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall import backoff, telling
 from seawall._story import attach
 from seawall.classification import of_error, of_response
-from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Verdict
+from seawall.clocks import EARLY
+from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
 from seawall.policies.retry import may_repeat
+from seawall.runtime import OutOfTime
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
     from seawall.policies.retry import Repeatable, Retry
     from seawall.runtime import Runtime
 
-_EARLY: Final = 0.01
-"""Seconds a timer may be early: a clock of ours that has less left is the one that rang."""
+_TIMED_OUT: Final = (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT, ErrorKind.POOL_TIMEOUT)
 
 
 def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
@@ -36,34 +37,37 @@ def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
 
 def judge_error(call: Call, admission: Admission, error: Exception, runtime: Runtime, now: float) -> Outcome:
     outcome = runtime.error(call, error)
-    if outcome.kind in (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT):
+    if isinstance(error, OutOfTime):
+        outcome = of_error(error, ErrorKind.TIMEOUT)
+    if outcome.kind in _TIMED_OUT:
         _find_clock(call, admission, outcome, now)
+    watch = admission.watch
+    if watch is not None and watch.is_proof and not watch.wrote and outcome.sent is not Sent.NO:
+        outcome.sent = Sent.NO  # the socket saw nothing leave: better evidence than the class of the error
+        if outcome.again is Again.SAFE:
+            outcome.again = Again.ANY
     _ask_user(call, outcome)
     admission.outcome = outcome
     return outcome
 
 
-class Late(Exception):
-    """The deadline passed between two pieces of a body that each came in time."""
-
-
-def check_time(call: Call) -> None:
-    """Raise Late if the call's deadline is over."""
-    if call.deadline is not None and call.state.clock.monotonic() >= call.deadline:
-        raise Late
+def check_time(admission: Admission) -> None:
+    """Raise OutOfTime if the clock that bounds a body has run out between two pieces that each came in time."""
+    call, watch = admission.call, admission.watch
+    ends = call.deadline if watch is None else watch.ends
+    if ends is not None and call.state.clock.monotonic() >= ends:
+        raise OutOfTime
 
 
 def body_failed(call: Call, admission: Admission, error: Exception, outcome: Outcome) -> Rejection | None:
     """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
-    if isinstance(error, Late):
+    if isinstance(error, OutOfTime):
         outcome = of_error(error, ErrorKind.TIMEOUT)
     now = call.state.clock.monotonic()
     if outcome.kind is ErrorKind.TIMEOUT:
-        if call.deadline is not None and now >= call.deadline - _EARLY:
-            # The headers were in time: it is the caller's limit, not the host's fault.
-            outcome.scope, outcome.verdict = "total", Verdict.IGNORED
-        elif call.limits.idle_is_ours:
-            outcome.scope = "idle"
+        outcome.scope = _scope(admission, now)
+        if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
+            outcome.verdict = Verdict.IGNORED
     attach(error, call)
     call.ending = Ending.BODY_BROKE
     admission.broke(outcome)
@@ -91,7 +95,7 @@ def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runti
         return Ending.SERVER_DELAY_TOO_LONG
     delay = _delay(call, retry, asked, now)
     start = now + delay
-    if (call.deadline is not None and start >= call.deadline) or (
+    if (call.deadline is not None and start + state.usual_time() >= call.deadline) or (
         retry.max_elapsed is not None and start - call.started > retry.max_elapsed
     ):
         return Ending.OUT_OF_TIME
@@ -153,20 +157,23 @@ def _length(call: Call, scope: str) -> float | None:
 
 def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
     """Was it a clock of ours that ended the attempt, and is the host to blame for it?"""
-    limits, spent = call.limits, now - admission.started
-    if call.deadline is not None and now >= call.deadline - _EARLY:
-        outcome.scope = "total"
+    outcome.scope = _scope(admission, now)
+    if outcome.scope == "total":
+        limits = call.limits
         share = limits.attempt if limits is not None else None
-        if share is None or spent < share - _EARLY:
+        if share is None or now - admission.started < share - EARLY:
             outcome.verdict = Verdict.IGNORED  # it was not given its own share of time
-    elif limits is None:
-        pass
-    elif outcome.kind is ErrorKind.CONNECTION_TIMEOUT and limits.connect_is_ours and spent >= limits.connect - _EARLY:
-        outcome.scope = "connect"
-    elif limits.attempt_is_ours and limits.attempt is not None and spent >= limits.attempt - _EARLY:
-        outcome.scope = "attempt"
-    elif limits.idle_is_ours and limits.idle is not None and spent >= limits.idle - _EARLY:
-        outcome.scope = "idle"
+
+
+def _scope(admission: Admission, now: float) -> str | None:
+    """The clock of ours that has rung; None: the library's own, or somebody else's."""
+    call, watch = admission.call, admission.watch
+    if watch is not None:
+        return watch.rang(now)
+    if call.deadline is not None and now >= call.deadline - EARLY:
+        return "total"
+    limit = call.limits.attempt if call.limits is not None and not admission.headers_at else None
+    return "attempt" if limit is not None and now - admission.started >= limit - EARLY else None
 
 
 def _ask_user(call: Call, outcome: Outcome) -> None:

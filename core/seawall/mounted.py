@@ -87,6 +87,13 @@ def watch_above(call: Call, result: object, resilience: Resilience) -> None:
             getLogger("seawall").warning("%s", text)
 
 
+def keep_alive(resilience: Resilience) -> float | None:
+    """Seconds a transport of the mount's own making keeps unused connections; None: as the library does."""
+    policy = resilience.policies.get("all://")
+    limit = getattr(policy.timeouts, "keep_alive", None) if policy is not None else None
+    return limit if isinstance(limit, float) else None
+
+
 def _attempts(resilience: Resilience) -> int:
     from seawall._describe import most_attempts
     from seawall.policy import Effective

@@ -45,6 +45,9 @@ class Policy:
     """When the host is left alone. None: never; it is measured all the same."""
     bulkhead: Bulkhead | Unset | None = UNSET
     """How many attempts run at a time. None: measured only."""
+    stream: bool | Unset = UNSET
+    """Every answer counts as one that streams: its clocks are `first_content`, `idle` and `stream`. Left out: those
+    of `text/event-stream` and NDJSON, and in requests those asked for with `stream=True`."""
     rejections: Literal["raise", "respond"] | Unset = UNSET
     """"respond": what we refuse is answered with a synthetic 503, `Retry-After` and `x-should-retry: false`, for SDKs
     that retry any exception but obey answers."""
@@ -63,6 +66,8 @@ class Policy:
             if value is not UNSET and value is not None and not isinstance(value, kinds):
                 words = " or ".join(f"{kind.__name__}(…)" for kind in kinds)
                 raise TypeError(f"Policy: {name}={value!r}: give {words}, or None to switch it off")
+        if self.stream is not UNSET:
+            _check.flag(self, "stream")
         if self.rejections is not UNSET:
             _check.choice(self, "rejections", "raise", "respond")
         if self.mode is not UNSET:
@@ -80,7 +85,7 @@ class Policy:
         well, five failures at once trip on a burst, a 25 s attempt lets callers hang. The keywords are `Policy`'s.
         """
         policy = cls(
-            timeouts=Timeouts(connect=5, attempt=25, total=60, idle=90),
+            timeouts=Timeouts(connect=5, attempt=25, total=60, stream=60, idle=90, keep_alive=90),
             retry=Retry(max_retries=3, base_delay=0.1, max_delay=30, jitter="decorrelated", max_elapsed=None),
             budget=AdaptiveBudget(),
             breaker=Breaker(
@@ -95,8 +100,7 @@ class Policy:
             ),
             bulkhead=Bulkhead(max_concurrent=100, max_wait=5),
         )
-        later = ("stream=60 (answers that stream)", "keep_alive=90 (idle connections)", "StaleResponse(max_age=300)")
-        return _preset(policy, later, parts)
+        return _preset(policy, ("StaleResponse(max_age=300)",), parts)
 
     @classmethod
     def llm(cls, **parts: Unpack[_Parts]) -> Policy:
@@ -106,17 +110,11 @@ class Policy:
         keywords are `Policy`'s.
         """
         policy = cls(
-            # Stands in for first_byte=600 until that clock exists: without any, a silent server holds the call.
-            timeouts=Timeouts(attempt=None, idle=600),
+            timeouts=Timeouts(attempt=None, first_byte=600, first_content=60, idle=60),
             retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
             rejections="respond",
         )
-        later = (
-            "first_byte=600 (idle=600 stands in for it)",
-            "first_content=60 and idle=60 (answers that stream)",
-            "inspect_streams (errors inside a stream)",
-        )
-        return _preset(policy, later, parts)
+        return _preset(policy, ("inspect_streams (errors inside a stream)",), parts)
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
@@ -156,6 +154,7 @@ class Effective:
         "policy",
         "rejections",
         "retry",
+        "stream",
         "timeouts",
     )
 
@@ -167,6 +166,7 @@ class Effective:
         self.budget: Budget | None = full.budget
         self.breaker: Breaker | None = full.breaker
         self.bulkhead: Bulkhead | None = full.bulkhead
+        self.stream: bool = full.stream
         self.rejections: Literal["raise", "respond"] = full.rejections
         self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
         self.group: str | None = full.group
@@ -196,7 +196,7 @@ class Effective:
         return known
 
 
-NO_CLOCKS: Final = Timeouts(connect=None, attempt=None, total=None, idle=None)
+NO_CLOCKS: Final = Timeouts(**dict.fromkeys(Timeouts.__slots__))
 
 _PARTS: Final[dict[str, tuple[type, ...]]] = {
     "timeouts": (Timeouts,),
@@ -212,6 +212,7 @@ DEFAULTS: Final = Policy(
     budget=RetryBudget(),
     breaker=Breaker(),
     bulkhead=Bulkhead(),
+    stream=False,
     rejections="raise",
     mode="enforce",
     classify=None,
@@ -274,6 +275,7 @@ if TYPE_CHECKING:
         budget: Budget | None
         breaker: Breaker | None
         bulkhead: Bulkhead | None
+        stream: bool
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None

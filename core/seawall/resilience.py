@@ -96,9 +96,9 @@ class Resilience:
     def begin(self, state: HostState, policy: Effective, request: Any, override: Any = None) -> Call | None:
         """A new call of that host, under what the surroundings want."""
         now, around = self.clock.monotonic(), scope.current()
-        carried: float | None = None
+        carrier: scope.Carrier | None = None
         if isinstance(override, scope.Carrier):
-            carried, override = override.deadline_for(request), override.override
+            carrier, override = override.onward(request), override.override
         changes: Policy | None = None if around is None else around.override
         if isinstance(override, Override):
             changes = override.policy if changes is None else override.policy.over(changes)
@@ -108,12 +108,17 @@ class Resilience:
             policy = policy.under(changes)
         if policy.is_off or (around is not None and around.off):
             return None
-        total = policy.timeouts.total
-        deadline = now + total if isinstance(total, float) else None
+        outer = None if carrier is None else carrier.outer
         if around is not None and around.deadline is not None:
             there = around.deadline if not self._own_time else now + (around.deadline - process_now())
-            deadline = scope.earliest(deadline, there)
-        call = Call(state, policy, request, now, scope.earliest(deadline, carried))
+            outer = scope.earliest(outer, there)
+        total = policy.timeouts.total
+        deadline = scope.earliest(outer, now + total if isinstance(total, float) else None)
+        if carrier is not None:
+            deadline = scope.earliest(deadline, carrier.deadline)
+        call = Call(state, policy, request, now, deadline)
+        if outer is not None:
+            call.outer = outer
         if changes is not None:
             call.exempt = frozenset(part for part in STATE_PARTS if getattr(changes, part) is None)
         if around is not None and around.inside is self:

@@ -73,6 +73,10 @@ class Runtime(Protocol):
         ...
 
 
+class OutOfTime(TimeoutError):
+    """A clock of ours says that an operation may not begin, or was cut off."""
+
+
 class Stopped(Exception):
     """Carries a StopIteration of user code (its `__cause__`) out of a coroutine, which may not raise one."""
 

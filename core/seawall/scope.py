@@ -96,15 +96,18 @@ class Carrier:
     The owner itself ignores it: sent again, it starts afresh.
     """
 
-    __slots__ = ("_owner", "deadline", "override")
+    __slots__ = ("_owner", "deadline", "outer", "override")
 
-    def __init__(self, owner: object, deadline: float, override: Any = None) -> None:
+    def __init__(self, owner: object, deadline: float, outer: float | None, override: Any = None) -> None:
         self._owner = ref(owner)
         self.deadline = deadline
+        self.outer = outer
+        """The deadline without the first hop's own `total`."""
         self.override = override
 
-    def deadline_for(self, request: object) -> float | None:
-        return None if self._owner() is request else self.deadline
+    def onward(self, request: object) -> Carrier | None:
+        """Itself, for the request that follows; None for its owner."""
+        return None if self._owner() is request else self
 
 
 def earliest(a: float | None, b: float | None) -> float | None:

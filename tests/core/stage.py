@@ -16,6 +16,7 @@ from seawall.admission import Admission
 from seawall.classification import of_error
 from seawall.flow import Failed, run
 from seawall.outcome import Again, Outcome, Rejection, Sent
+from seawall.scope import earliest
 from seawall.testing import VirtualClock, VirtualRuntime, simulate
 from seawall.testing.virtual import sleep
 
@@ -89,7 +90,7 @@ def hang() -> Step:
 
     async def step(call: Call) -> Answer:
         now = call.state.clock.monotonic()
-        await sleep(call.limits.left_to_headers(now, now, call.deadline, None))
+        await sleep(earliest(call.limits.attempt, None if call.deadline is None else call.deadline - now) or 0.0)
         raise Fault(ErrorKind.TIMEOUT)
 
     return step

@@ -36,6 +36,7 @@ PARTS: dict[str, tuple[Any, Any]] = {
     "budget": (TokenBudget(max_tokens=9), RetryBudget(cap=7)),
     "breaker": (Breaker(failure_threshold=9), Breaker(failure_threshold=7)),
     "bulkhead": (Bulkhead(max_concurrent=9), Bulkhead(max_concurrent=7)),
+    "stream": (True, False),
     "rejections": ("respond", "raise"),
     "mode": ("off", "enforce"),
     "classify": (verdict, lambda outcome, request: None),
@@ -206,8 +207,8 @@ def test__gateway__budget_and_bulkhead__have_the_specified_figures() -> None:
 
 
 def test__gateway__timeouts__have_the_specified_figures() -> None:
-    # connect 5, request 30, so attempt 25 and total 60; idle 90.
-    assert gateway().timeouts == Timeouts(connect=5, attempt=25, total=60, idle=90)
+    # connect 5, request 30, so attempt 25 and total 60; stream 60; idle 90, between pieces and of a connection.
+    assert gateway().timeouts == Timeouts(connect=5, attempt=25, total=60, stream=60, idle=90, keep_alive=90)
 
 
 def test__gateway__keywords__replace_parts_and_inherit_the_rest() -> None:
@@ -228,8 +229,7 @@ def test__llm__declares_post_repeatable_under_an_automatic_key_and_answers_refus
 
 
 def test__llm__is_patient_for_the_first_byte() -> None:
-    # idle=600 stands in for first_byte=600, which does not exist yet.
-    assert Policy.llm().timeouts == Timeouts(attempt=None, idle=600)
+    assert Policy.llm().timeouts == Timeouts(attempt=None, first_byte=600, first_content=60, idle=60)
 
 
 def test__llm__leaves_the_state_of_the_host_to_the_wider_patterns() -> None:

@@ -93,7 +93,7 @@ def test__time_left__of_an_inherited_deadline() -> None:
 
 def test__origin_and_precision() -> None:
     story = played(Stage(only()))
-    assert (story.served_from, story.deadline_precision) == ("origin", "phase")
+    assert (story.served_from, story.deadline_precision) == ("origin", "exact")
 
 
 def test__text__is_the_story_in_a_few_lines() -> None:

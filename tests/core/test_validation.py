@@ -30,7 +30,7 @@ def optional(values: list[Any]) -> list[Any]:
 
 
 BAD: dict[type, dict[str, list[Any]]] = {
-    Timeouts: dict.fromkeys(("connect", "attempt", "total", "idle"), optional(POSITIVE_DURATION)),
+    Timeouts: dict.fromkeys([f.name for f in fields(Timeouts)], optional(POSITIVE_DURATION)),
     Retry: {
         "max_retries": NOT_A_COUNT,
         "base_delay": DURATION,
@@ -88,6 +88,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "budget": [0.2, True, Retry(), RetryBudget],
         "breaker": [5, True, False, Bulkhead()],
         "bulkhead": [100, True, Breaker()],
+        "stream": [1, None, "yes"],
         "rejections": NOT_A_WORD,
         "mode": [*NOT_A_WORD, False],
         "classify": [True, "yes", 3],

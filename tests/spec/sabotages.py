@@ -10,6 +10,7 @@ BOOK = "core/seawall/book.py"
 BREAKER = "core/seawall/policies/breaker.py"
 BUDGET = "core/seawall/policies/budget.py"
 BULKHEAD = "core/seawall/policies/bulkhead.py"
+CLOCKS = "core/seawall/clocks.py"
 CLASSIFICATION = "core/seawall/classification.py"
 DESCRIBE = "core/seawall/_describe.py"
 ERRORS = "core/seawall/errors.py"
@@ -226,7 +227,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.02", HOST, "float | None = self._veto(call, now)", "float | None = self._veto(call, now) if ticket else None"),
     ("S6.02", HOST, "if isinstance(turn, Ticket):\n",
      "if isinstance(turn, Ticket):\n                self.breaker.admit(turn, now, 0)\n"),
-    ("S6.03", TIMEOUTS, "self.attempt is None else since + self.attempt", "True else since"),
+    ("S6.03", CLOCKS, "limits.attempt is None else started + limits.attempt)", "True else 0)"),
     ("S6.04", CLASSIFICATION, "503: (K.SERVICE_UNAVAILABLE, V.FAILURE", "503: (K.SERVICE_UNAVAILABLE, V.SUCCESS"),
     ("S6.04", CLASSIFICATION, "K.CONNECTION_RESET: (V.FAILURE", "K.CONNECTION_RESET: (V.IGNORED"),
     ("S6.05", JUDGING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
@@ -256,7 +257,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.19", ERRORS, "Reason.DEADLINE: (DeadlineExceeded", "Reason.DEADLINE: (MaxRetriesExceeded"),
     ("S6.19", JUDGING, "Reason.DEADLINE, call.state.name, scope=scope",
      'Reason.DEADLINE, call.state.name, scope="idle"'),
-    ("S6.20", JUDGING, 'outcome.scope = "attempt"', 'outcome.scope = "idle"'),
+    ("S6.20", CLOCKS, '(attempt, "attempt")', '(attempt, "idle")'),
     ("S6.21", ERRORS, "Reason.BUDGET: (RetryBudgetExhausted", "Reason.BUDGET: (NonRetryable"),
     ("S6.22", ERRORS, "Reason.ATTEMPTS: (MaxRetriesExceeded", "Reason.ATTEMPTS: (NonRetryable"),
     ("S6.22", ERRORS, 'facts["attempts"] = len(call.attempts)', 'facts["attempts"] = 1'),
@@ -325,7 +326,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W09b", BULKHEAD, "self.peak = len(self.live)", "self.peak = 0"),
     ("W09c", FLOW, "admission.started = now\n", "admission.started = began\n"),
     ("W10a", JUDGING, "min(left, CLAIM_WITHIN, ends - now)", "min(left, CLAIM_WITHIN)"),
-    ("W10b", JUDGING, "start >= call.deadline)", "start < 0)"),
+    ("W10b", JUDGING, "start + state.usual_time() >= call.deadline)", "start < 0)"),
     ("W12a", ADMISSION, "state.settle(self, outcome.verdict, now)", "state.settle(self, SUCCESS, now)"),
     ("W12a", HTTPX_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
     ("W12a", REQUESTS_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),

@@ -11,6 +11,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from seawall.runtime import OutOfTime
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -33,22 +35,29 @@ class Loops:
         finally:
             ticket.sleep_on()
 
-    async def within(self, seconds: float | None, awaitable: Awaitable[Any]) -> Any:
-        """The result of `awaitable`, which is cancelled after `seconds`: then TimeoutError."""
-        if seconds is None:
-            return await awaitable
-        if _in_trio():
-            import trio
 
-            try:
-                with trio.fail_after(seconds):
-                    return await awaitable
-            except trio.TooSlowError:
-                raise TimeoutError from None
-        import asyncio
+async def within(seconds: float | None, awaitable: Awaitable[Any]) -> Any:
+    """The result of `awaitable`, which is cancelled after `seconds`: then OutOfTime."""
+    if seconds is None:
+        return await awaitable
+    if _in_trio():
+        import trio
 
-        async with asyncio.timeout(seconds):
+        try:
+            with trio.fail_after(seconds):
+                return await awaitable
+        except trio.TooSlowError as error:
+            raise OutOfTime from error
+    import asyncio
+
+    timeout = asyncio.timeout(seconds)
+    try:
+        async with timeout:
             return await awaitable
+    except TimeoutError as error:
+        if timeout.expired():
+            raise OutOfTime from error
+        raise
 
 
 async def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:

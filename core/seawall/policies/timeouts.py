@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from seawall import _check
 from seawall._check import UNSET
-from seawall.scope import earliest
 
 if TYPE_CHECKING:
     from seawall._check import Unset
@@ -22,6 +21,16 @@ CONNECT_IF_NONE: Final = 5.0
 READ_IF_NONE: Final = 90.0
 
 Clock = float | timedelta | None
+
+_NESTED: Final = (
+    ("connect", "attempt"),
+    ("first_byte", "attempt"),
+    ("attempt", "total"),
+    ("connect", "total"),
+    ("first_byte", "total"),
+    ("first_content", "stream"),
+)
+"""Clocks of which the first runs inside the second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,25 +42,38 @@ class Timeouts:
     attempt: Clock | Unset = UNSET
     """One attempt, from sending to the headers. Filled in with 90, or the client's read timeout if that is longer."""
     total: Clock | Unset = UNSET
-    """The whole call to the last byte: waits, attempts, backoff. Not filled in."""
+    """The whole call to the last byte: waits, attempts, backoff; if `stream` is set, to the headers of an answer that
+    streams. Not filled in."""
+    first_byte: Clock | Unset = UNSET
+    """From the request's last byte to the headers: what `attempt` measures, without connecting and sending."""
+    first_content: Clock | Unset = UNSET
+    """An answer that streams: until its first piece, counted from when somebody begins to read. Not filled in."""
     idle: Clock | Unset = UNSET
     """Between two pieces of the answer. Filled in with 90 if the client has no read timeout."""
+    stream: Clock | Unset = UNSET
+    """The body of an answer that streams, from its headers to its last byte; `total` then ends at the headers."""
+    keep_alive: Clock | Unset = UNSET
+    """An unused connection is closed after this long; it raises nothing. Only where the mount makes the transport."""
 
     def __post_init__(self) -> None:
-        for field in ("connect", "attempt", "total", "idle"):
-            _check.duration(self, field, zero=False, optional=True)
-        _check.ordered(self, "connect", "attempt")
-        _check.ordered(self, "attempt", "total")
-        _check.ordered(self, "connect", "total")
+        for f in fields(self):
+            _check.duration(self, f.name, zero=False, optional=True)
+        for short, long in _NESTED:
+            _check.ordered(self, short, long)
 
     @classmethod
     def from_request(cls, request: float | timedelta) -> Timeouts:
-        """The clocks derived from one request timeout (more than 5 s): attempt = request − 5, total = request + 30."""
+        """The clocks derived from one request timeout (more than 5 s): attempt = request − 5, total = request + 30.
+
+        The others are the specification's: connect 5 (at most the attempt), stream 60, idle and keep_alive 90.
+        """
         seconds = request.total_seconds() if isinstance(request, timedelta) else request
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 5 < seconds < 1e9:
             raise ValueError(f"Timeouts.from_request({request!r}): give more than 5 seconds, the attempt gets 5 less")
         attempt = float(seconds) - 5
-        return cls(connect=min(5.0, attempt), attempt=attempt, total=float(seconds) + 30, idle=90)
+        return cls(
+            connect=min(5.0, attempt), attempt=attempt, total=float(seconds) + 30, stream=60, idle=90, keep_alive=90
+        )
 
     def over(self, base: Timeouts) -> Timeouts:
         """These, with `base`'s clocks where a clock is left out."""
@@ -60,7 +82,7 @@ class Timeouts:
             return self
         merged = {name: getattr(base, name) if value is UNSET else value for name, value in given.items()}
         # Only values set together can contradict: of two that met by inheritance, the wider clock caps the narrower.
-        for short, long in (("attempt", "total"), ("connect", "total"), ("connect", "attempt")):
+        for short, long in _NESTED:
             low, high = merged[short], merged[long]
             if isinstance(low, float) and isinstance(high, float) and low > high:
                 merged[short] = high
@@ -70,18 +92,29 @@ class Timeouts:
 class Limits:
     """The clocks of one call, with the client's own folded in. None: unlimited. One per policy and client limits."""
 
-    __slots__ = ("attempt", "attempt_is_ours", "connect", "connect_is_ours", "idle", "idle_is_ours", "passive")
+    __slots__ = (
+        "attempt",
+        "attempt_is_ours",
+        "connect",
+        "connect_is_ours",
+        "first_byte",
+        "first_content",
+        "idle",
+        "idle_is_ours",
+        "passive",
+        "stream",
+    )
 
     def __init__(self, timeouts: Timeouts, connect: float | None, read: float | None) -> None:
         own = _set(timeouts.connect)
         if timeouts.connect is UNSET and connect is None:
             own = CONNECT_IF_NONE
-        attempt = _set(timeouts.attempt)
-        if timeouts.attempt is UNSET:
-            attempt = READ_IF_NONE if read is None else max(READ_IF_NONE, read)
         total = _set(timeouts.total)
-        if total is not None and attempt is not None:
-            attempt = min(attempt, total)
+        self.first_byte = _capped(_set(timeouts.first_byte), total)
+        attempt = _set(timeouts.attempt)
+        if timeouts.attempt is UNSET:  # filled in; never shorter than what somebody set
+            attempt = max(READ_IF_NONE, read or 0.0, self.first_byte or 0.0)
+        attempt = _capped(attempt, total)
         idle = _set(timeouts.idle)
         if timeouts.idle is UNSET and read is None:
             idle = READ_IF_NONE
@@ -90,36 +123,28 @@ class Limits:
         self.connect, self.connect_is_ours = _shorter(own, connect)
         self.idle, self.idle_is_ours = _shorter(idle, read)
         self.attempt = attempt
-        self.attempt_is_ours = isinstance(timeouts.attempt, float) or total is not None or read is None
-        self.passive = not (self.connect_is_ours or self.idle_is_ours or self.attempt_is_ours)
+        self.attempt_is_ours = attempt is not None and (
+            isinstance(timeouts.attempt, float) or total is not None or read is None
+        )
+        self.first_content = _set(timeouts.first_content)
+        self.stream = _set(timeouts.stream)
+        self.passive = not (
+            self.connect_is_ours
+            or self.idle_is_ours
+            or self.attempt_is_ours
+            or self.first_byte
+            or self.first_content
+            or self.stream
+        )
         """The client's own limits are the shorter ones: nothing to do, unless a deadline is near."""
-
-    def left_to_connect(self, since: float, now: float, deadline: float | None) -> float | None:
-        """Seconds the connect phase of an attempt begun at `since` may still take."""
-        limit = None if self.connect is None else since + self.connect
-        return _left(earliest(limit, deadline), now)
-
-    def left_to_headers(self, since: float, now: float, deadline: float | None, read: float | None) -> float | None:
-        """Seconds one operation before the headers may take, if the client itself allows `read`."""
-        limit = None if self.attempt is None else since + self.attempt
-        left = _left(earliest(limit, deadline), now)
-        if left is None or (self.attempt is None and self.idle is not None):
-            left = self.idle if left is None else min(left, self.idle or left)
-        return left if read is None or (left is not None and left < read) else read
-
-    def left_to_read(self, now: float, deadline: float | None) -> float | None:
-        """Seconds the next piece of the body may take."""
-        left = _left(deadline, now)
-        return left if self.idle is None or (left is not None and left < self.idle) else self.idle
-
-
-def _left(instant: float | None, now: float) -> float | None:
-    # Zero would mean "do not block" to a socket; a late operation gets one look and then times out.
-    return None if instant is None else max(0.001, instant - now)
 
 
 def _set(value: Clock | Unset) -> float | None:
     return value if isinstance(value, float) else None
+
+
+def _capped(clock: float | None, cap: float | None) -> float | None:
+    return clock if clock is None or cap is None else min(clock, cap)
 
 
 def _shorter(ours: float | None, theirs: float | None) -> tuple[float | None, bool]:

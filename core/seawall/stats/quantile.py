@@ -37,6 +37,10 @@ class Quantiles:
             self._ring[self._next : self._next + 1] = array("f", (seconds,))
             self._next = (self._next + 1) % SAMPLES
 
+    def __len__(self) -> int:
+        """Samples kept."""
+        return len(self._ring)
+
     def read(self, share: float) -> float | None:
         """Seconds within which `share` (0–1) of the last answers came; None without any."""
         known = sorted(self._ring)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,18 +13,19 @@ from seawall import Timeouts
 from seawall._check import UNSET
 from seawall.policies.timeouts import Limits
 
+SPECIFIED = Timeouts(connect=5, attempt=25, total=60, stream=60, idle=90, keep_alive=90)
 NONE = Timeouts(connect=None, attempt=None, total=None, idle=None)
 
 
 @pytest.mark.parametrize(
     ("request_timeout", "expected"),
     [
-        pytest.param(30, Timeouts(connect=5, attempt=25, total=60, idle=90), id="the specified thirty seconds"),
-        pytest.param(timedelta(minutes=2), Timeouts(connect=5, attempt=115, total=150, idle=90), id="a timedelta"),
-        pytest.param(10, Timeouts(connect=5, attempt=5, total=40, idle=90), id="ten seconds"),
-        pytest.param(6, Timeouts(connect=1, attempt=1, total=36, idle=90), id="six: connect shrinks with the attempt"),
+        pytest.param(30, SPECIFIED, id="the specified thirty seconds"),
+        pytest.param(timedelta(minutes=2), replace(SPECIFIED, attempt=115, total=150), id="a timedelta"),
+        pytest.param(10, replace(SPECIFIED, attempt=5, total=40), id="ten seconds"),
+        pytest.param(6, replace(SPECIFIED, connect=1, attempt=1, total=36), id="six: connect shrinks with the attempt"),
         pytest.param(
-            5.001, Timeouts(connect=5.001 - 5, attempt=5.001 - 5, total=35.001, idle=90), id="never below zero"
+            5.001, replace(SPECIFIED, connect=5.001 - 5, attempt=5.001 - 5, total=35.001), id="never below zero"
         ),
     ],
 )
@@ -81,70 +83,6 @@ def test__limits__know_whose_they_are_so_that_the_right_one_is_blamed(
     flags = {"connect": limits.connect_is_ours, "idle": limits.idle_is_ours, "attempt": limits.attempt_is_ours}
     assert {name for name, flag in flags.items() if flag} == ours
     assert limits.passive == (not ours)
-
-
-LIMITS = Limits(Timeouts(connect=2, attempt=10, idle=4), None, None)
-
-
-@pytest.mark.parametrize(
-    ("now", "deadline", "left"),
-    [
-        pytest.param(100, None, 2, id="the whole of it"),
-        pytest.param(101.5, None, 0.5, id="less what was used"),
-        pytest.param(100, 101, 1, id="the deadline comes first"),
-        pytest.param(100, 300, 2, id="the deadline is far"),
-    ],
-)
-def test__time_to_connect__is_what_the_clock_and_the_deadline_leave(
-    now: float, deadline: float | None, left: float
-) -> None:
-    assert LIMITS.left_to_connect(100, now, deadline) == pytest.approx(left)
-
-
-@pytest.mark.parametrize(
-    ("now", "deadline", "read", "left"),
-    [
-        pytest.param(100, None, None, 10, id="the whole attempt"),
-        pytest.param(109, None, None, 1, id="less what was used"),
-        pytest.param(100, 103, None, 3, id="remaining provider time is the shorter of remaining and provider"),
-        pytest.param(100, None, 5, 5, id="the client's read limit is shorter"),
-        pytest.param(108, None, 5, 2, id="the attempt is nearly over"),
-    ],
-)
-def test__time_to_the_headers__is_the_shortest_of_attempt_deadline_and_read(
-    now: float, deadline: float | None, read: float | None, left: float
-) -> None:
-    assert LIMITS.left_to_headers(100, now, deadline, read) == pytest.approx(left)
-
-
-@pytest.mark.parametrize(
-    ("deadline", "left"), [(None, 4), (101, 1), (300, 4)], ids=["idle", "the deadline is near", "the deadline is far"]
-)
-def test__time_to_the_next_piece__is_idle_or_what_the_deadline_leaves(deadline: float | None, left: float) -> None:
-    assert LIMITS.left_to_read(100, deadline) == pytest.approx(left)
-
-
-def test__no_clock_anywhere__no_limit() -> None:
-    limits = Limits(NONE, None, None)
-    assert limits.left_to_connect(100, 500, None) is None
-    assert limits.left_to_headers(100, 500, None, None) is None
-    assert limits.left_to_read(500, None) is None
-
-
-def test__attempt_switched_off__the_idle_clock_still_bounds_each_step_to_the_headers() -> None:
-    assert Limits(Timeouts(attempt=None), None, None).left_to_headers(100, 100, None, None) == 90
-
-
-def test__expired__leaves_a_moment_and_never_zero_or_less() -> None:
-    # Zero would mean "do not block" to a socket, None "wait for ever".
-    for left in (
-        LIMITS.left_to_connect(100, 200, None),
-        LIMITS.left_to_headers(100, 200, None, None),
-        LIMITS.left_to_headers(100, 100, 50, 5),
-        LIMITS.left_to_read(100, 50),
-    ):
-        assert left is not None
-        assert 0 < left <= 0.01
 
 
 def test__inherited_clocks__longer_than_one_set_here__shrink() -> None:

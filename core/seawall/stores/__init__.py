@@ -1,0 +1,1 @@
+"""Where answers and requests are kept, behind a protocol each."""
