@@ -84,7 +84,7 @@ class _Port(ABC):
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
-        body.headers_at = call.state.clock.monotonic()
+        body.headers_at = call.state.now()
         body.status = response.status_code
         watch = body.watch
         if watch is not None:

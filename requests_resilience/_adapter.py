@@ -80,7 +80,7 @@ class _Port(Threads):
         finally:
             if watch is not None:
                 watch.report()
-        admission.headers_at = call.state.clock.monotonic()
+        admission.headers_at = call.state.now()
         admission.status = response.status_code
         raw = response.raw
         if watch is not None:

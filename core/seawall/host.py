@@ -40,13 +40,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SUCCESS: Final = Verdict.SUCCESS  # an enum's member is looked up through its class
+
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
 
 _ENOUGH_TO_TELL: Final = 20
 """Answers before their times say what this host needs."""
 
-_FOLD_AT: Final = 16
+_FOLD_AT: Final = 32
 """Good ends kept uncounted: the next visit counts them, and nobody reads before it."""
 
 
@@ -74,6 +76,7 @@ class HostState:
         "hub",
         "is_calm",
         "name",
+        "now",
         "opens",
         "origin",
         "quantiles",
@@ -85,6 +88,8 @@ class HostState:
         now = clock.monotonic()
         self.name = name
         self.clock = clock
+        self.now = clock.monotonic
+        """Its clock, where every nanosecond counts."""
         self.hub = hub
         self.opens = opens
         """False: it measures and holds nobody back, whatever its figures: strangers share it."""
@@ -210,7 +215,7 @@ class HostState:
         except KeyError:
             return
         if (
-            verdict is Verdict.SUCCESS
+            verdict is SUCCESS
             and self._slow_after is None
             and admission.outcome is None
             and type(phase) is Closed

@@ -16,6 +16,7 @@ from seawall.hub import Hub
 from seawall.outcome import reject_async
 from seawall.policy import STATE_PARTS, Effective, Override, Policy
 from seawall.routing import Route, Routing
+from seawall.scope import current
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -89,7 +90,7 @@ class Resilience:
         state, policy = route.state, route.policy
         if route.specific or state is None:
             state, policy = self._routing.choose(route, request)
-        if policy.is_plain and override is None and scope.current() is None:
+        if policy.is_plain and override is None and current() is None:
             return Call(state, policy, request, self._now(), None)
         return self.begin(state, policy, request, override)
 
