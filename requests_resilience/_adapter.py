@@ -278,7 +278,7 @@ def _can_rewind(request: Any) -> bool:
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:
     """Connect, read and total of what requests was given as `timeout`."""
-    if timeout is None or isinstance(timeout, (float, int)):  # noqa: UP038 - a union is made anew each time
+    if timeout is None or isinstance(timeout, (float, int)):  # no union: that would be made anew each time
         return timeout, timeout, None
     if isinstance(timeout, Timeout):
         return _seconds(timeout.connect_timeout), _seconds(timeout.read_timeout), _seconds(timeout.total)

@@ -57,7 +57,6 @@ class HostState:
 
     __slots__ = (
         "_done",
-        "_gone",
         "_is_closed",
         "_late",
         "_lock",
@@ -95,7 +94,7 @@ class HostState:
         """False: it measures and holds nobody back, whatever its figures: strangers share it."""
         self.origin: Origin | None = None
         """Of the first request, where a user's function named the state."""
-        self.route_keys: list[Hashable] = []
+        self.route_keys: tuple[Hashable, ...] = ()
         """The spellings that lead here, for the registry."""
         self._lock: Any = RLock()
         breaker = (effective.breaker if opens else None) or NEVER
@@ -109,17 +108,15 @@ class HostState:
         self.gate = now
         """Until then the server wants to be left alone."""
         self._is_closed = False
-        self._sleepers: dict[Ticket, None] = {}
-        self._told: tuple[Open, float, Rejection] | None = None
+        self._sleepers: dict[Ticket, None] | None = None
+        self._told: tuple[Open, float, Rejection, list[float]] | None = None
         """What everybody hears while this circuit is open, until that instant: it is found once."""
-        self._turned_away: list[float] = []
+        self._turned_away: list[float] | None = None
         """When they heard it, not counted yet."""
         self._done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
-        self._late: list[tuple[Admission, object, Verdict, float]] = []
-        """Ends that came while their own thread held the lock: counted by the next visit."""
-        self._gone: list[Ticket] = []
-        """Waiters that left meanwhile."""
+        self._late: list[tuple[Admission, object, Verdict, float] | Ticket] = []
+        """Ends that came, and waiters that left, while their own thread held the lock: for the next visit."""
         self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
@@ -157,9 +154,8 @@ class HostState:
         """`admit`'s first question, asked for a call that has no attempt yet. A refusal is counted."""
         told = self._told
         if told is not None and told[0] is self.breaker.phase and now < told[1] and not call.exempt:
-            turned_away = self._turned_away
-            turned_away.append(now)
-            if len(turned_away) >= _FOLD_AT:
+            told[3].append(now)
+            if len(told[3]) >= _FOLD_AT:
                 with self._lock:
                     self._tidy(now)
             return told[2]
@@ -184,7 +180,7 @@ class HostState:
     def leave(self, ticket: Ticket, now: float, *, refused: bool) -> None:
         """A waiter gives up: `refused` since its time is over, or because it was cancelled."""
         if self._lock._is_owned():  # as in `settle`
-            self._gone.append(ticket)
+            self._late.append(ticket)
             return
         with self._lock:
             self.bulkhead.leave(ticket, now)
@@ -286,6 +282,8 @@ class HostState:
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
         with self._lock:
+            if self._sleepers is None:
+                self._sleepers = {}
             self._sleepers[ticket] = None
             is_closed = self._is_closed
         if is_closed:
@@ -294,7 +292,8 @@ class HostState:
     def rise(self, ticket: Ticket) -> None:
         """A sleeper is awake."""
         with self._lock:
-            self._sleepers.pop(ticket, None)
+            if self._sleepers is not None:
+                self._sleepers.pop(ticket, None)
 
     # -- operators -----------------------------------------------------------------------------------------------------
 
@@ -431,7 +430,8 @@ class HostState:
         since = self.clock.wall() - (now - phase.entered)
         if type(phase) is Open:
             refusal = Rejection(reason, self.name, since=since, until=phase.until)
-            self._told = phase, phase.until, refusal
+            self._turned_away = self._turned_away or []
+            self._told = phase, phase.until, refusal, self._turned_away
             return refusal
         limit = breaker.config.half_open_max_requests if type(phase) is HalfOpen else None
         return Rejection(reason, self.name, breaker.retry_after(now), since=since, limit=limit)
@@ -523,12 +523,13 @@ class HostState:
             self._fold()
         if self._turned_away:
             self.window.count_all(Column.REJECTED, _taken(self._turned_away))
-        while self._gone:
-            self.bulkhead.leave(self._gone.pop(), now)
-        while self._late:
-            admission, permit, verdict, ended = self._late.pop(0)
-            self._count(admission, permit, verdict, ended)
         bulkhead = self.bulkhead
+        while self._late:
+            late = self._late.pop(0)
+            if isinstance(late, Ticket):
+                bulkhead.leave(late, now)
+            else:
+                self._count(*late)
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
             bulkhead.live.pop(permit, None)
@@ -580,7 +581,7 @@ class HostState:
     def _rouse(self) -> None:
         """Let those who sleep out a delay look again."""
         with self._lock:
-            sleepers = list(self._sleepers)
+            sleepers = list(self._sleepers or ())
         for ticket in sleepers:
             ticket.wake()
 
@@ -593,7 +594,7 @@ class HostState:
     def _report(self) -> None:
         """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
         with self._lock:
-            taken, self.breaker.changes = self.breaker.changes, []
+            taken, self.breaker.changes = self.breaker.changes, ()
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)

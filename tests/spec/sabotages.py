@@ -312,7 +312,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W07c", EXECUTION, "attempts=len(call.attempts),", "attempts=1,"),
     ("W08a", HOST, "self.budget.sample(verdict is Verdict.SUCCESS, now)", "self.budget.give_back()"),
     ("W08b", BUDGET, "config.refill_per_minute / 60", "config.refill_per_minute"),
-    ("W08b", BUDGET, "self._deposit = round(deposit * _ONE)", "self._deposit = round(deposit) * _ONE"),
+    ("W08b", BUDGET, "return round(tokens * _ONE)", "return round(tokens) * _ONE"),
     ("W08c", BUDGET, "self._since += gained / (self.refill_rate * _ONE)", "self._since = now"),
     ("W08d", BUDGET, "start: float = 3.0", "start: float = 0.0"),
     ("W08e", BUDGET, "case TokenBudget():", "case TokenBudget() if False:"),

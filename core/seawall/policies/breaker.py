@@ -131,7 +131,7 @@ class Closed:
         """Openings lately: how long the next one lasts."""
         self.run = 0
         self.run_began = now
-        self.slow: set[object] = set()
+        self.slow: set[object] | None = None
         """Permits of calls seen to be slow that have not ended."""
 
 
@@ -225,7 +225,7 @@ class BreakerState:
         self.phase: Phase = Closed(now)
         self.change_count = self.open_count = self.half_open_count = 0
         self.last_change: float | None = None
-        self.changes: list[Change] = []
+        self.changes: tuple[Change, ...] = ()
         """Not yet reported; the host takes them."""
 
     def look(self, now: float, u: float) -> Phase:
@@ -309,6 +309,7 @@ class BreakerState:
         """A call of this phase is slow. `in_flight`: it has not ended yet, and `slow_ended` will be told."""
         if phase is self.phase and type(phase) is Closed:
             if in_flight:
+                phase.slow = phase.slow or set()
                 phase.slow.add(permit)
             else:
                 self.window.count(Column.SLOW, now)
@@ -316,7 +317,7 @@ class BreakerState:
 
     def slow_ended(self, permit: object, phase: Phase, result: Result, now: float) -> None:
         """A call seen to be slow while in flight is about to be settled; a cancelled one was no call."""
-        if type(phase) is Closed and permit in phase.slow:
+        if type(phase) is Closed and phase.slow and permit in phase.slow:
             phase.slow.discard(permit)
             if phase is self.phase and result is not Result.NEUTRAL:
                 self.window.count(Column.SLOW, now)
@@ -326,7 +327,7 @@ class BreakerState:
         phase = self.phase
         if type(phase) is HalfOpen:
             phase.probes.pop(permit, None)
-        elif type(phase) is Closed:
+        elif type(phase) is Closed and phase.slow:
             phase.slow.discard(permit)
 
     def isolate(self, now: float) -> None:
@@ -362,8 +363,9 @@ class BreakerState:
         if ended >= config.min_requests and failures / ended >= config.failure_rate_threshold:
             self._enter(Trigger.RATE, now, u, not_before)
         elif config.slow_call_duration is not None:
-            known = ended + len(phase.slow)
-            slow = window.sum(Column.SLOW) + len(phase.slow)
+            hanging = len(phase.slow or ())
+            known = ended + hanging
+            slow = window.sum(Column.SLOW) + hanging
             if slow and known >= config.min_requests and slow / known >= config.slow_call_rate_threshold:
                 self._enter(Trigger.SLOW, now, u, not_before)
 
@@ -390,13 +392,13 @@ class BreakerState:
         else:
             after = Isolated(now)
         if trigger is Trigger.SLOW and type(before) is Closed:  # those in flight were the evidence: leave it on record
-            for _ in before.slow:
+            for _ in before.slow or ():
                 self.window.count(Column.SLOW, now)
         self.phase = after
         if trigger is not Trigger.RESET or type(before) is not Closed:
             self.change_count += 1
             self.last_change = now
-            self.changes.append(Change(before, after, trigger, now))
+            self.changes += (Change(before, after, trigger, now),)
         return after
 
     def _open(self, before: Phase, trigger: Trigger, now: float, u: float, not_before: float) -> Open:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from seawall import _check
@@ -112,6 +113,12 @@ class BudgetState(Protocol):
         ...
 
 
+@lru_cache(64)
+def _parts(tokens: float) -> int:
+    """Millionths. Remembered, so that a thousand hosts share one number."""
+    return round(tokens * _ONE)
+
+
 class Bucket:
     """Tokens with deposits and a refill; serves all three kinds."""
 
@@ -120,9 +127,9 @@ class Bucket:
     def __init__(self, cap: float, start: float, deposit: float, refill_rate: float, now: float) -> None:
         self.cap = cap
         self.refill_rate = refill_rate
-        self._most = round(cap * _ONE)
-        self._deposit = round(deposit * _ONE)
-        self._level = round(start * _ONE)
+        self._most = _parts(cap)
+        self._deposit = _parts(deposit)
+        self._level = _parts(start)
         self._since = now
 
     def deposit(self, calls: int = 1) -> None:
