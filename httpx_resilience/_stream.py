@@ -71,17 +71,17 @@ class BodyLogic(_Body):
     """A sync body. The library's `SyncByteStream` is mixed in beside it."""
 
     def __iter__(self) -> Iterator[bytes]:
-        rest, watch = self.inner, self.watch
+        rest, watch, ahead = self.inner, self.watch, self.ahead
         if watch is not None:
             watch.body_wanted()
-        if self.ahead is not None:
-            yield from self.ahead.chunks
-            if self.ahead.rest is None:
+        if ahead is not None:
+            yield from ahead.chunks
+            if ahead.rest is None:
                 return
-            rest = self.ahead.rest
+            rest = ahead.rest
         try:
-            if self.ahead is not None and self.ahead.error is not None:
-                raise self.ahead.error
+            if ahead is not None and ahead.error is not None:
+                raise ahead.error
             if watch is None:
                 yield from rest
             else:

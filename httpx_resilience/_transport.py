@@ -23,7 +23,7 @@ from seawall.drivers import forks
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
-from seawall.flow import Failed
+from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
 from seawall.mounted import (
     PEEK_BYTES,
@@ -90,7 +90,7 @@ class _Port(ABC):
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
-        body.headers_at = call.state.clock.monotonic()
+        body.headers_at = call.state.now()
         body.status = response.status_code
         watch = body.watch
         if watch is not None:
@@ -449,13 +449,13 @@ class _Mounted:
 
     def _end(self, call: Call, result: Any, library: Library) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
-        watch_above(call.request.headers, self.resilience)
-        if isinstance(result, Failed):
-            raise blame(call, result.take())
-        if not isinstance(result, Rejection):
+        watch_above(call, result, self.resilience)
+        if type(result) is not Rejection:
+            if isinstance(result, Failed):
+                raise blame(call, result.take())
             return result
         if call.policy.rejections == "raise":
-            raise to_raise(call, result, library.leaves)
+            raise to_raise(call, result, library.leaves)  # in no variable: with its traceback it would be a cycle
         return library.answer(call, refusal(dress(call, result, library.leaves)))
 
     def __getattr__(self, name: str) -> Any:
@@ -488,19 +488,21 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
-        given = given_timeouts(request)
-        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if call.policy.adds_key:
-            add_key(call)
-        if request.stream.__class__ is port.library.byte_stream:
-            result = run_sync(journey(call, port))
-        else:
-            prepare(call, port.library, port.library.upload)
-            uploads = _SyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
-            try:
-                result = run_sync(journey(call, uploads))
-            finally:
-                call.upload.forget()
+        result: Any = None if call.state.is_calm else turned_away(call)
+        if result is None:
+            given = given_timeouts(request)
+            call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+            if call.policy.adds_key:
+                add_key(call)
+            if request.stream.__class__ is port.library.byte_stream:
+                result = run_sync(journey(call, port))
+            else:
+                prepare(call, port.library, port.library.upload)
+                uploads = _SyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+                try:
+                    result = run_sync(journey(call, uploads))
+                finally:
+                    call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -549,19 +551,21 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
-        given = given_timeouts(request)
-        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if call.policy.adds_key:
-            add_key(call)
-        if request.stream.__class__ is port.library.byte_stream:
-            result = await journey(call, port)
-        else:
-            prepare(call, port.library, port.library.async_upload)
-            uploads = _AsyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
-            try:
-                result = await journey(call, uploads)
-            finally:
-                await call.upload.forget()
+        result: Any = None if call.state.is_calm else turned_away(call)
+        if result is None:
+            given = given_timeouts(request)
+            call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+            if call.policy.adds_key:
+                add_key(call)
+            if request.stream.__class__ is port.library.byte_stream:
+                result = await journey(call, port)
+            else:
+                prepare(call, port.library, port.library.async_upload)
+                uploads = _AsyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+                try:
+                    result = await journey(call, uploads)
+                finally:
+                    await call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:

@@ -25,7 +25,7 @@ from seawall.degrade.answer import Answer
 from seawall.degrading import journey, on_behalf
 from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
-from seawall.flow import Failed
+from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
 from seawall.mounted import (
     PEEK_BYTES,
@@ -85,7 +85,7 @@ class _Port(Threads):
         finally:
             if watch is not None:
                 watch.report()
-        admission.headers_at = call.state.clock.monotonic()
+        admission.headers_at = call.state.now()
         admission.status = response.status_code
         raw = response.raw
         if watch is not None:
@@ -314,19 +314,21 @@ class ResilientAdapter(BaseAdapter):
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        connect, read, _ = _client_limits(timeout)
-        call.limits = call.policy.limits(connect, read)
-        call.sending = (stream, timeout, verify, cert, proxies)
-        if call.policy.adds_key:
-            add_key(call)
-        if not is_upload(request.body):
-            result = run_sync(journey(call, self._port))
-        else:
-            prepare(call)
-            try:
-                result = run_sync(journey(call, _Uploads(self.inner, self.resilience)))
-            finally:
-                call.upload.forget()
+        result: Any = None if call.state.is_calm else turned_away(call)
+        if result is None:
+            connect, read, _ = _client_limits(timeout)
+            call.limits = call.policy.limits(connect, read)
+            call.sending = (stream, timeout, verify, cert, proxies)
+            if call.policy.adds_key:
+                add_key(call)
+            if not is_upload(request.body):
+                result = run_sync(journey(call, self._port))
+            else:
+                prepare(call)
+                try:
+                    result = run_sync(journey(call, _Uploads(self.inner, self.resilience)))
+                finally:
+                    call.upload.forget()
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
@@ -357,13 +359,13 @@ class ResilientAdapter(BaseAdapter):
 
     def _end(self, call: Call, result: Any) -> Any:
         """Hand over an error answer, raise what the call ended in, or answer for it."""
-        watch_above(call.request.headers, self.resilience)
-        if isinstance(result, Failed):
-            raise blame(call, result.take())
-        if not isinstance(result, Rejection):
+        watch_above(call, result, self.resilience)
+        if type(result) is not Rejection:
+            if isinstance(result, Failed):
+                raise blame(call, result.take())
             return result
         if call.policy.rejections == "raise":
-            raise to_raise(call, result, LEAVES)
+            raise to_raise(call, result, LEAVES)  # in no variable: with its traceback it would be a cycle
         return self._port.respond(call, refusal(dress(call, result, LEAVES)))
 
     def __getattr__(self, name: str) -> Any:
@@ -380,7 +382,7 @@ class ResilientAdapter(BaseAdapter):
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:
     """Connect, read and total of what requests was given as `timeout`."""
-    if timeout is None or isinstance(timeout, float | int):
+    if timeout is None or isinstance(timeout, (float, int)):  # no union: that would be made anew each time
         return timeout, timeout, None
     if isinstance(timeout, Timeout):
         return _seconds(timeout.connect_timeout), _seconds(timeout.read_timeout), _seconds(timeout.total)

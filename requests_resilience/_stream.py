@@ -7,7 +7,6 @@ would miss the ways requests and io read it (iteration, BufferedReader, `data`).
 from __future__ import annotations
 
 import io
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from urllib3 import HTTPResponse
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 
 _BODY: Final = "_seawall_body"
-_PLAIN: Final = "_seawall_plain"
 _PIECE: Final = 65536
 
 
@@ -52,12 +50,6 @@ class Body(Admission):
         else:
             self.finish()
 
-    def read_one(self, raw: Any, piece: Any) -> None:
-        """A read came back whole."""
-        self.reading = False
-        if self.ended or not piece or raw.closed:  # a mock's body gives back no connection at its end
-            self.finish()
-
     def broke_off(self, error: BaseException) -> None:
         """A read raised: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
         self.reading = False
@@ -73,16 +65,20 @@ def follow(raw: Any, body: Body) -> bool:
     """Tie `body` to the end of `raw`. False: not possible, its class is fixed in C."""
     kind = raw.__class__
     try:
-        raw.__class__ = _watching(getattr(kind, _PLAIN, kind))  # a mock may hand out one response twice
-        setattr(raw, _BODY, body)
+        raw.__class__ = _WATCHED.get(kind) or _watching(kind)
+        raw._seawall_body = body
+        body.reading = body.ended = False
     except (TypeError, AttributeError):
         return False
     return True
 
 
-@cache
+_WATCHED: Final[dict[Any, Any]] = {}
+"""Class of response → the same, watched; there are few. A watched one stays: a mock may hand out one response twice."""
+
+
 def _watching(kind: Any) -> Any:
-    """`kind`, watched. One class per class of response, and there are few."""
+    """`kind`, watched."""
     finalise: Any = getattr(kind, "__del__", None)
 
     def release_conn(self: Any) -> None:
@@ -118,7 +114,6 @@ def _watching(kind: Any) -> Any:
             finalise(self)
 
     methods: dict[str, Any] = {
-        _PLAIN: kind,
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
         "release_conn": release_conn,
@@ -135,7 +130,9 @@ def _watching(kind: Any) -> Any:
             return piece
 
         methods["read1"] = _watched(read1, kind.read1)
-    return type(kind.__name__, (kind,), methods)
+    watched = _WATCHED[kind] = type(kind.__name__, (kind,), methods)
+    _WATCHED[watched] = watched
+    return watched
 
 
 def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) -> Callable[..., Any]:
@@ -147,11 +144,11 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
         body: Body | None = self.__dict__.get(_BODY)
         if body is None or body.reading:
             return plain(self, *args, **kwargs)
-        body.reading = True
-        if body.watch is not None:
-            body.watch.body_wanted()
+        body.reading, watch = True, body.watch
+        if watch is not None:
+            watch.body_wanted()
         try:
-            piece = (plain if body.watch is None else read)(self, *args, **kwargs)
+            piece = (plain if watch is None else read)(self, *args, **kwargs)
         except BaseException as error:
             try:
                 body.broke_off(error)
@@ -159,7 +156,9 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
                 if isinstance(error, OutOfTime):  # urllib3 closes what it sees break itself
                     self.close()
             raise
-        body.read_one(self, piece)
+        body.reading = False
+        if body.ended or not piece or self.closed:  # a mock's body gives back no connection at its end
+            body.finish()
         return piece
 
     return watched

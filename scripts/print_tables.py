@@ -202,8 +202,6 @@ KINDS: tuple[type, ...] = (
     QueueForRetry,
 )
 
-FIELDS: dict[str, Callable[[], str]] = {f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS}
-
 SECTIONS: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "diagram": diagram,
@@ -219,7 +217,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "credentials": partial(listed, CREDENTIALS),
     "noise": partial(listed, NOISE),
     "statuses remembered": partial(listed, GOOD),
-} | FIELDS
+    **{f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS},
+}
 
 
 def printed(page: str) -> str:

@@ -53,12 +53,15 @@ class Admission:
         self.call = call
         self.number = number
         self.started = now
+        # The happy path reads these, and before Python 3.12 a class's default is slow to find.
+        self.settled = self.is_over = self.paid = self.overdue = False
+        self.outcome = self.watch = None
 
     def finish(self) -> None:
         """The exchange ended as its headers promised."""
         if not self.settled:
             state, outcome = self.call.state, self.outcome
-            state.settle(self, SUCCESS if outcome is None else outcome.verdict, state.clock.monotonic())
+            state.settle(self, SUCCESS if outcome is None else outcome.verdict, state.now())
 
     def abandon(self) -> None:
         """Cancelled or dropped: everything goes back, and the host is neither praised nor blamed."""

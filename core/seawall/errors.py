@@ -22,7 +22,7 @@ hold a query, header or body.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from seawall.outcome import Reason
 
@@ -32,29 +32,61 @@ if TYPE_CHECKING:
     from seawall.stores.items import Receipt
 
 
+T = TypeVar("T")
+
+
+class _Fact:
+    """An attribute worked out when somebody looks: in an outage thousands of refusals are raised, few are read."""
+
+    def __init__(self, default: Any) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, error: ResilienceError | None, owner: type | None = None) -> Any:
+        return self._default if error is None else error.tell().get(self._name, self._default)
+
+
+def _fact(default: T) -> T:
+    return _Fact(default)  # type: ignore[return-value]
+
+
 class ResilienceError(Exception):
     """Something of ours refused or gave up. Attributes first, text second; pickles without request and response."""
 
-    host: str = ""
+    host: str = _fact("")
     """Whose policy it was: scheme://host:port, a group, or a provider name."""
-    policy: str = ""
+    policy: str = _fact("")
     """Which part: "breaker", "bulkhead", "gate", "timeouts", "retry", "budget", "degrade"."""
-    reason: str = ""
-    retry_after: float | None = None
+    reason: str = _fact("")
+    retry_after: float | None = _fact(None)
     """Seconds until it is worth trying again; None: unknown."""
-    attempts: int = 0
+    attempts: int = _fact(0)
     """Attempts that were sent before."""
-    elapsed: float = 0.0
+    elapsed: float = _fact(0.0)
     """Seconds since the call began."""
-    request: Any = None
+    request: Any = _fact(None)
     """The library's request, if there is one."""
-    response: Any = None
+    response: Any = _fact(None)
     """The last answer, if the call ended on one we did not return."""
-    report: Report | None = None
+    report: Report | None = _fact(None)
+    untold: tuple[Call, Rejection, float] | None = None
+    """What its facts are worked out from, until somebody looks. Private."""
 
     def __init__(self, *args: object, **facts: Any) -> None:
         Exception.__init__(self, *args)
         self.__dict__.update(facts)
+
+    def tell(self) -> dict[str, Any]:
+        """All its facts. Private."""
+        facts = self.__dict__
+        untold = facts.get("untold")
+        if untold is not None:
+            for name, value in _facts(*untold).items():
+                facts.setdefault(name, value)  # a client may have set its own request
+            facts.pop("untold", None)
+        return facts
 
     def __str__(self) -> str:
         parts = [f"{self.host}: {self.reason} ({self.policy})"]
@@ -65,27 +97,27 @@ class ResilienceError(Exception):
         return ", ".join(parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        facts = {k: _portable(v) for k, v in self.__dict__.items() if k not in _LEFT_BEHIND and not k.startswith("_")}
+        facts = {k: _portable(v) for k, v in self.tell().items() if k not in _LEFT_BEHIND and not k.startswith("_")}
         return _restore, (type(self), facts)
 
 
 class CircuitOpen(ResilienceError):
     """The host's circuit is open: it kept failing, and nothing is sent until it is tried again."""
 
-    opened_at: float | None = None
+    opened_at: float | None = _fact(None)
     """When it opened: seconds since the epoch."""
 
 
 class HalfOpenLimit(CircuitOpen):
     """The circuit is half-open and all its probes are out."""
 
-    max_requests: int = 0
+    max_requests: int = _fact(0)
 
 
 class BulkheadFull(ResilienceError):
     """As many attempts run at this host as may, and none ended in time."""
 
-    max_wait: float = 0.0
+    max_wait: float = _fact(0.0)
     """Seconds that were allowed for waiting."""
 
 
@@ -100,37 +132,37 @@ class RateLimited(ResilienceError):
 class DeadlineExceeded(ResilienceError):
     """A clock of ours ran out."""
 
-    scope: str = "total"
+    scope: str = _fact("total")
     """Which: "connect", "attempt", "idle" or "total"."""
-    duration: float | None = None
+    duration: float | None = _fact(None)
     """Its length in seconds; None if it was inherited as an instant."""
 
 
 class RetryBudgetExhausted(ResilienceError):
     """The call failed, and the host's budget had no token for another attempt."""
 
-    last_error: BaseException | None = None
+    last_error: BaseException | None = _fact(None)
 
 
 class MaxRetriesExceeded(ResilienceError):
     """The call failed as often as it may, or no time was left for another attempt."""
 
-    last_error: BaseException | None = None
+    last_error: BaseException | None = _fact(None)
 
 
 class NonRetryable(ResilienceError):
     """The call failed in a way that is not repeated."""
 
-    last_error: BaseException | None = None
+    last_error: BaseException | None = _fact(None)
 
 
 class AllProvidersFailed(ResilienceError):
     """The primary failed, and so did every fallback."""
 
-    primary: BaseException | None = None
-    fallback: BaseException | None = None
+    primary: BaseException | None = _fact(None)
+    fallback: BaseException | None = _fact(None)
     """The last one's error."""
-    errors: tuple[BaseException, ...] = ()
+    errors: tuple[BaseException, ...] = _fact(())
 
     def __str__(self) -> str:
         """What became of each, in order; an exception that is none of ours by its class: its text may be private."""
@@ -141,13 +173,13 @@ class AllProvidersFailed(ResilienceError):
 class ServiceDegraded(ResilienceError):
     """The call failed, and the policy names alternatives."""
 
-    alternatives: tuple[Any, ...] = ()
+    alternatives: tuple[Any, ...] = _fact(())
 
 
 class Queued(ResilienceError):
     """The call failed; the request is kept and will be sent when the host is well again."""
 
-    receipt: Receipt | None = None
+    receipt: Receipt | None = _fact(None)
     """Tells what became of it: `receipt.state`, `receipt.result()`, `receipt.wait(timeout)`."""
 
 
@@ -175,15 +207,26 @@ def dress(
     call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
 ) -> ResilienceError:
     """The exception of a rejected call, with story and cause; in the library's own tree if its `leaves` are given."""
+    kind = BY_REASON[rejection.reason][0]
+    if leaves is not None:
+        kind = leaves[kind]
+    error = kind.__new__(kind)  # `__init__` has nothing to add
+    error.untold = call, rejection, call.state.clock.monotonic()
+    if rejection.cause is not None:
+        error.__cause__ = rejection.cause
+    return error
+
+
+def _facts(call: Call, rejection: Rejection, now: float) -> dict[str, Any]:
+    """What the error of a rejected call says."""
     kind, policy = BY_REASON[rejection.reason]
-    error = (leaves[kind] if leaves is not None else kind)()
-    facts = error.__dict__
+    facts: dict[str, Any] = {}
     facts["host"] = rejection.host
     facts["policy"] = policy
     facts["reason"] = rejection.reason.value
-    facts["retry_after"] = rejection.retry_after
+    facts["retry_after"] = rejection.wait(now)
     facts["attempts"] = len(call.attempts)
-    facts["elapsed"] = call.state.clock.monotonic() - call.started
+    facts["elapsed"] = now - call.started
     facts["request"] = call.request
     facts["report"] = call
     if policy == "breaker":
@@ -202,8 +245,7 @@ def dress(
         facts["response"] = rejection.response
     if rejection.facts is not None:
         facts.update(rejection.facts)
-    error.__cause__ = rejection.cause
-    return error
+    return facts
 
 
 def to_raise(
@@ -215,7 +257,9 @@ def to_raise(
     the client hold. So the rejection, which such frames hold, lets go of the cause.
     """
     error = dress(call, rejection, leaves)
-    rejection.cause = None
+    if rejection.cause is not None:
+        error.tell()
+        rejection.cause = None
     return error
 
 

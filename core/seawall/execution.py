@@ -17,7 +17,7 @@ from seawall.degrading import journey
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
-from seawall.flow import Failed
+from seawall.flow import Failed, turned_away
 from seawall.outcome import Again, Ending, ErrorKind, Outcome, Reason, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped, plain, run_sync
@@ -206,7 +206,8 @@ def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], 
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
-    value: T = _unwrap(call, run_sync(journey(call, _SyncExecution(resilience))))
+    refusal = None if call.state.is_calm else turned_away(call)
+    value: T = _unwrap(call, refusal or run_sync(journey(call, _SyncExecution(resilience))))
     return value
 
 
@@ -215,7 +216,8 @@ async def aexecute(resilience: Resilience, provider: str, function: Callable[[*A
     if call is None:
         alone: T = await _awaitable(function, args)
         return alone
-    value: T = _unwrap(call, await journey(call, _AsyncExecution(resilience)))
+    refusal = None if call.state.is_calm else turned_away(call)
+    value: T = _unwrap(call, refusal or await journey(call, _AsyncExecution(resilience)))
     return value
 
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from seawall.policies.retry import Retry
     from seawall.runtime import Runtime
 
+# An enum's member is looked up through its class, and its value through a property: too slow where it is hot.
+_ANSWERED, _DEADLINE, _REFUSED, _TOO_LATE = Ending.ANSWERED, Ending.DEADLINE, Ending.REFUSED, Reason.DEADLINE
+
 REASONS: Final[dict[Ending | None, Reason]] = {
     Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS,
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
@@ -87,6 +90,23 @@ class Failed:
         return error
 
 
+def turned_away(call: Call) -> Rejection | None:
+    """The refusal of a call whose host is not calm, where one look tells; None: `run` it.
+
+    While a circuit is open every call ends here: none of them costs a coroutine, or an attempt that is never sent.
+    """
+    now = call.started
+    if (call.deadline is not None and now >= call.deadline) or call.policy.degrade:
+        return None
+    state = call.state
+    refusal = state.turn_away(call, now)
+    if refusal is None or state.hub.listening:
+        return None if refusal is None else _refused(call, refusal, None)
+    call.ending = _REFUSED
+    call.reason = refusal.reason._value_
+    return refusal
+
+
 async def run(call: Call, runtime: Runtime) -> Any:
     """Send `call` as often as its policy wants. Returns the library's response, a `Failed` or a `Rejection`."""
     state, clock = call.state, call.state.clock
@@ -123,7 +143,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 status = response.status_code
                 if status < 400 and call.policy.trusts_headers:
                     call.answer = (number, admission.started, admission.headers_at, status)
-                    call.ending = Ending.ANSWERED
+                    call.ending = _ANSWERED
                     if type(admission.phase) is HalfOpen:
                         state.headers(admission, clock.monotonic())
                     if admission.is_over:
@@ -272,8 +292,8 @@ def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
         call.state.give_back()
     if call.state.hub.listening:
         telling.rejected(call.state, rejection)
-    call.ending = Ending.DEADLINE if rejection.reason is Reason.DEADLINE else Ending.REFUSED
-    call.reason = rejection.reason.value
+    call.ending = _DEADLINE if rejection.reason is _TOO_LATE else _REFUSED
+    call.reason = rejection.reason._value_
     if last is not None:
         if last.error is not None or last.raises:
             return _give_up(call, last)

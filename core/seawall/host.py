@@ -15,20 +15,20 @@ call an instant after the flag fell is the same as an instant before.
 from __future__ import annotations
 
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import ref
 
 from seawall import telling
 from seawall.classification import TIMEOUT_KINDS
 from seawall.outcome import Reason, Rejection, Verdict
-from seawall.policies.breaker import NEVER, BreakerState, Closed, Isolated, Open, Refusal, Result
+from seawall.policies.breaker import NEVER, BreakerState, Closed, HalfOpen, Isolated, Open, Result
 from seawall.policies.budget import RetryBudget, open_budget
 from seawall.policies.bulkhead import BulkheadState, Ticket
 from seawall.stats.quantile import Quantiles
 from seawall.stats.window import Column, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from seawall._story import Call
     from seawall.admission import Admission
@@ -38,13 +38,17 @@ if TYPE_CHECKING:
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
 
+T = TypeVar("T")
+
+SUCCESS: Final = Verdict.SUCCESS  # an enum's member is looked up through its class
+
 MAX_GATE: Final = 300.0
 """Longest a server can hold calls back with one answer, in seconds."""
 
 _ENOUGH_TO_TELL: Final = 20
 """Answers before their times say what this host needs."""
 
-_FOLD_AT: Final = 16
+_FOLD_AT: Final = 32
 """Good ends kept uncounted: the next visit counts them, and nobody reads before it."""
 
 
@@ -54,13 +58,14 @@ class HostState:
     __slots__ = (
         "_done",
         "_dropped",
-        "_is_calm",
         "_is_closed",
         "_late",
         "_lock",
         "_overdue_after",
         "_sleepers",
         "_slow_after",
+        "_told",
+        "_turned_away",
         "breaker",
         "budget",
         "bulkhead",
@@ -70,7 +75,9 @@ class HostState:
         "effective",
         "gate",
         "hub",
+        "is_calm",
         "name",
+        "now",
         "opens",
         "origin",
         "quantiles",
@@ -82,12 +89,14 @@ class HostState:
         now = clock.monotonic()
         self.name = name
         self.clock = clock
+        self.now = clock.monotonic
+        """Its clock, where every nanosecond counts."""
         self.hub = hub
         self.opens = opens
         """False: it measures and holds nobody back, whatever its figures: strangers share it."""
         self.origin: Origin | None = None
         """Of the first request, where a user's function named the state."""
-        self.route_keys: list[Hashable] = []
+        self.route_keys: tuple[Hashable, ...] = ()
         """The spellings that lead here, for the registry."""
         self._lock: Any = RLock()
         breaker = (effective.breaker if opens else None) or NEVER
@@ -103,7 +112,11 @@ class HostState:
         self.gate = now
         """Until then the server wants to be left alone."""
         self._is_closed = False
-        self._sleepers: dict[Ticket, None] = {}
+        self._sleepers: dict[Ticket, None] | None = None
+        self._told: tuple[Open, float, Rejection, list[float]] | None = None
+        """What everybody hears while this circuit is open, until that instant: it is found once."""
+        self._turned_away: list[float] | None = None
+        """When they heard it, not counted yet."""
         self._done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
         self._late: list[Ticket | tuple[Admission, object, Verdict, float] | Call] = []
@@ -117,7 +130,7 @@ class HostState:
     def admit(self, admission: Admission, now: float) -> Rejection | Ticket | float | None:
         """Give `admission` its permits (None), or say why not: refused, wait for this ticket, or until this instant."""
         bulkhead = self.bulkhead
-        if self._is_calm and bulkhead.is_free and now < self.window.end and not bulkhead.dead:
+        if self.is_calm and bulkhead.is_free and now < self.window.end and not bulkhead.dead:
             phase = self.breaker.phase
             if type(phase) is Closed and not admission.call.exempt:
                 admission.phase = phase
@@ -131,7 +144,7 @@ class HostState:
             self._tidy(now)
             queue = bulkhead.queue
             if (
-                self._is_calm
+                self.is_calm
                 and len(bulkhead.live) < bulkhead.limit
                 and not (queue.waiting or queue.granted or admission.call.exempt)
             ):
@@ -142,6 +155,24 @@ class HostState:
         if self.breaker.changes or self._late or self._dropped:
             self._after()
         return verdict
+
+    def turn_away(self, call: Call, now: float) -> Rejection | None:
+        """`admit`'s first question, asked for a call that has no attempt yet. A refusal is counted."""
+        told = self._told
+        if told is not None and told[0] is self.breaker.phase and now < told[1] and not call.exempt:
+            told[3].append(now)
+            if len(told[3]) >= _FOLD_AT:
+                with self._lock:
+                    self._tidy(now)
+            return told[2]
+        with self._lock:
+            self._tidy(now)
+            refusal = self._veto(call, now)
+            if refusal is not None:
+                self.window.count(Column.REJECTED, now)
+        if self.breaker.changes:
+            self._report()
+        return refusal
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """Look again after a wait. The ticket is done with if the answer is None or a rejection."""
@@ -186,7 +217,7 @@ class HostState:
         except KeyError:
             return
         if (
-            verdict is Verdict.SUCCESS
+            verdict is SUCCESS
             and self._slow_after is None
             and admission.outcome is None
             and type(phase) is Closed
@@ -261,7 +292,7 @@ class HostState:
         with self._lock:
             self._fold()
             quantiles = self.quantiles
-            if quantiles is None or quantiles.seen < _ENOUGH_TO_TELL:
+            if quantiles is None or len(quantiles) < _ENOUGH_TO_TELL:
                 return 0.0
             return quantiles.read(0.5) or 0.0
 
@@ -279,6 +310,8 @@ class HostState:
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
         with self._lock:
+            if self._sleepers is None:
+                self._sleepers = {}
             self._sleepers[ticket] = None
             is_closed = self._is_closed
         if is_closed:
@@ -288,7 +321,8 @@ class HostState:
     def rise(self, ticket: Ticket) -> None:
         """A sleeper is awake."""
         with self._lock:
-            self._sleepers.pop(ticket, None)
+            if self._sleepers is not None:
+                self._sleepers.pop(ticket, None)
         self._after()
 
     # -- operators -----------------------------------------------------------------------------------------------------
@@ -319,6 +353,7 @@ class HostState:
 
         def shut(_now: float) -> None:
             self._is_closed = True
+            self._told = None
 
         self._by_hand(shut)
         self._rouse()
@@ -344,7 +379,7 @@ class HostState:
         self._lock = RLock()
         for permit in self.bulkhead.begin_afresh():
             self.breaker.forget(permit)
-        self._sleepers.clear()
+        self._sleepers = self._turned_away = self._told = None
 
     @property
     def in_flight(self) -> int:
@@ -394,7 +429,7 @@ class HostState:
 
     def _review(self, now: float) -> None:
         """Is there anything but a free permit to ask for before letting an attempt in?"""
-        self._is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
+        self.is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
 
     def _consider(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """The whole question, cheap vetoes first."""
@@ -430,16 +465,18 @@ class HostState:
         if "breaker" in call.exempt:
             return None
         breaker = self.breaker
-        refusal = breaker.refuses(now, self.clock.random())
-        if refusal is None:
+        reason = breaker.refuses(now, self.clock.random())
+        if reason is None:
             return None
-        since = self.clock.wall() - (now - breaker.phase.entered)
-        after = breaker.retry_after(now)
-        if refusal is Refusal.HALF_OPEN_LIMIT:
-            limit = breaker.config.half_open_max_requests
-            return Rejection(Reason.HALF_OPEN_LIMIT, self.name, after, limit=limit, since=since)
-        reason = Reason.ISOLATED if refusal is Refusal.ISOLATED else Reason.CIRCUIT_OPEN
-        return Rejection(reason, self.name, after, since=since)
+        phase = breaker.phase
+        since = self.clock.wall() - (now - phase.entered)
+        if type(phase) is Open:
+            refusal = Rejection(reason, self.name, since=since, until=phase.until)
+            self._turned_away = self._turned_away or []
+            self._told = phase, phase.until, refusal, self._turned_away
+            return refusal
+        limit = breaker.config.half_open_max_requests if type(phase) is HalfOpen else None
+        return Rejection(reason, self.name, breaker.retry_after(now), since=since, limit=limit)
 
     def _count(self, admission: Admission, permit: object, verdict: Verdict, now: float) -> None:
         """One end that is not the common one."""
@@ -450,7 +487,7 @@ class HostState:
         if verdict is Verdict.SUCCESS:
             self.budget.deposit()
             if admission.headers_at:
-                self._time(admission.headers_at - admission.started)
+                self._time([admission.headers_at - admission.started])
         if admission.paid and verdict is not Verdict.IGNORED:
             self.budget.sample(verdict is Verdict.SUCCESS, now)
         asked = outcome.retry_after if outcome is not None and verdict is not Verdict.IGNORED else None
@@ -495,32 +532,39 @@ class HostState:
             self.window.count(Column.LEFT_OUT, now)
         return result
 
-    def _time(self, seconds: float) -> None:
+    def _time(self, seconds: Sequence[float]) -> None:
         if self.quantiles is None:
             self.quantiles = Quantiles()
         self.quantiles.add(seconds)
 
     def _fold(self) -> None:
         """Count the good ends that took no lock, each at its own time."""
-        done = self._done
-        batch = done[:]
-        del done[: len(batch)]  # what others append meanwhile stays
-        window, breaker, bulkhead = self.window, self.breaker, self.bulkhead
-        bulkhead.returned += len(batch)
+        batch = _taken(self._done)
+        if not batch:
+            return
+        current, held = self.breaker.phase, 0.0
+        latencies: list[float] = []
+        ends: list[float] = []
         for phase, started, headers_at, ended in batch:
-            bulkhead.held += ended - started
-            self.budget.deposit()
-            self._time(headers_at - started)
-            if phase is breaker.phase:
+            held += ended - started
+            latencies.append(headers_at - started)
+            if phase is current:
                 phase.run = 0
-                window.count(Column.SUCCESS, ended)
+                ends.append(ended)
             else:
-                window.count(Column.LATE_SUCCESS, ended)
+                self.window.count(Column.LATE_SUCCESS, ended)
+        self.window.count_all(Column.SUCCESS, ends)
+        self.bulkhead.returned += len(batch)
+        self.bulkhead.held += held
+        self.budget.deposit(len(batch))
+        self._time(latencies)
 
     def _tidy(self, now: float) -> None:
         """Before anything is decided: count what ended, drop the dead, forget the old, count attempts that hang."""
         if self._done:
             self._fold()
+        if self._turned_away:
+            self.window.count_all(Column.REJECTED, _taken(self._turned_away))
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
@@ -574,7 +618,7 @@ class HostState:
     def _rouse(self) -> None:
         """Let those who sleep out a delay look again."""
         with self._lock:
-            sleepers = list(self._sleepers)
+            sleepers = list(self._sleepers or ())
         self._after(sleepers)
 
     def _after(self, woken: Iterable[Ticket] = ()) -> None:
@@ -602,10 +646,17 @@ class HostState:
     def _report(self) -> None:
         """Tell listeners of changes of phase (emptied also when nobody listens), and warn of what was dropped."""
         with self._lock:
-            taken, self.breaker.changes = self.breaker.changes, []
+            taken, self.breaker.changes = self.breaker.changes, ()
             dropped, self._dropped = self._dropped, 0
         if dropped:
             telling.dropped(self, dropped)
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
+
+
+def _taken(entries: list[T]) -> list[T]:
+    """Take what is in the list; what others append meanwhile stays."""
+    batch = entries[:]
+    del entries[: len(batch)]
+    return batch

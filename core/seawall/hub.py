@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Hub:
     """Who listens to one Resilience."""
 
-    __slots__ = ("_listeners", "_said", "listening")
+    __slots__ = ("_listeners", "_said", "listening", "looks_at")
 
     def __init__(self) -> None:
         self._listeners: dict[object, tuple[Callable[[Event], object], tuple[type[Event], ...] | None]] = {}
         self._said: set[str] = set()
+        self.looks_at = 0.0
+        """When a refusal's headers are looked at again."""
         self.listening = False
 
     def subscribe(

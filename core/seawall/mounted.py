@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall._story import attach
 from seawall.degrade.answer import Answer
 from seawall.errors import Queued
-from seawall.outcome import Ending, ErrorKind
+from seawall.outcome import Ending, ErrorKind, Rejection
 from seawall.runtime import Stopped
 
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.errors import ResilienceError
-    from seawall.outcome import Headers
     from seawall.resilience import Resilience
 
 PEEK_BYTES: Final = 65536
 """Most of an answer that is read ahead, to give its connection back and to hand it over later."""
 PEEK_SECONDS: Final = 1.0
 """Longest that reading ahead takes, one read more at most."""
+_LOOK_EVERY: Final = 0.1
+"""Seconds between two refusals that are looked at for an SDK's mark."""
 
 
 def blame(call: Call, error: BaseException) -> BaseException:
@@ -62,14 +63,22 @@ def watch_below(retries: Any, resilience: Resilience) -> None:
         )
 
 
-def watch_above(headers: Headers, resilience: Resilience) -> None:
-    """Warn, once per Resilience, if the call that failed is an SDK's own retry: its headers number the tries."""
-    count = headers.get("x-stainless-retry-count")
+def watch_above(call: Call, result: object, resilience: Resilience) -> None:
+    """Warn, once per Resilience, if the call that failed is an SDK's own retry: its headers number the tries.
+
+    Refusals come by the thousand a second, and looking at headers costs half of one: then it is done now and then.
+    """
+    hub = resilience.hub
+    if type(result) is Rejection:
+        if call.started < hub.looks_at:
+            return
+        hub.looks_at = call.started + _LOOK_EVERY
+    count = call.request.headers.get("x-stainless-retry-count")
     if isinstance(count, bytes):
         count = count.decode("ascii", "replace")
     if not isinstance(count, str) or not count.isascii() or not count.isdigit() or int(count[:4]) == 0:
         return
-    if resilience.hub.is_first("retrier above"):
+    if hub.is_first("retrier above"):
         text = (
             "seawall: the SDK above retries too, and attempts multiply: each of its tries makes up to "
             f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)"

@@ -146,6 +146,8 @@ class Outcome:
 class Reason(Enum):
     """Which part of ours refused, and how."""
 
+    __hash__ = object.__hash__  # an enum's own is written in Python, and refusals must be cheap
+
     CIRCUIT_OPEN = "circuit open"
     HALF_OPEN_LIMIT = "half-open limit"
     ISOLATED = "isolated"
@@ -163,9 +165,17 @@ class Reason(Enum):
 
 
 class Rejection:
-    """Our refusal, as a value: only mounts and `execute` make exceptions of it."""
+    """Our refusal, as a value: only mounts and `execute` make exceptions of it. Those of an open circuit are shared."""
 
-    __slots__ = ("cause", "facts", "host", "limit", "reason", "response", "retry_after", "scope", "since")
+    until: float | None = None
+    """The instant of the host's clock from which it is worth trying again, where that is known instead."""
+    limit: float | None = None
+    """The configured figure that was reached: a number of permits or probes, or a duration."""
+    scope: str | None = None
+    cause: BaseException | None = None
+    response: Any = None
+    facts: dict[str, Any] | None = None
+    """Further attributes of the exception."""
 
     def __init__(
         self,
@@ -173,24 +183,34 @@ class Rejection:
         host: str,
         retry_after: float | None = None,
         *,
-        limit: float | None = None,
         since: float | None = None,
+        until: float | None = None,
+        limit: float | None = None,
         scope: str | None = None,
         cause: BaseException | None = None,
         response: Any = None,
         facts: dict[str, Any] | None = None,
     ) -> None:
-        self.facts = facts
-        """Further attributes of the exception."""
         self.reason = reason
         self.host = host
         self.retry_after = retry_after
-        self.limit = limit
-        """The configured figure that was reached: a number of permits or probes, or a duration."""
         self.since = since
-        self.scope = scope
-        self.cause = cause
-        self.response = response
+        if until is not None:
+            self.until = until
+        if limit is not None:
+            self.limit = limit
+        if scope is not None:
+            self.scope = scope
+        if cause is not None:
+            self.cause = cause
+        if response is not None:
+            self.response = response
+        if facts is not None:
+            self.facts = facts
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until it is worth trying again; None if nobody knows."""
+        return self.retry_after if self.until is None else max(0.0, self.until - now)
 
 
 class Headers(Protocol):

@@ -21,9 +21,10 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 def normal_host(host: str) -> str:
     """The one spelling of a host name; an IPv6 address without brackets."""
-    host = host.strip("[]").lower()
+    given, host = host, host.strip("[]").lower()
     if host.isascii():
-        return host.rstrip(".")
+        host = host.rstrip(".")
+        return given if host == given else host  # one string less to keep
     host = normalize("NFC", host.translate(_FULL_STOPS)).rstrip(".")
     # Not the standard library's codec, which knows IDNA of 2003: it takes faß.de and fass.de for one.
     return ".".join(

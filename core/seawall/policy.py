@@ -181,6 +181,7 @@ class Effective:
     """A policy with nothing left out: what a call works with."""
 
     __slots__ = (
+        "_latest",
         "_limits",
         "_under",
         "adds_key",
@@ -224,6 +225,7 @@ class Effective:
         self.adds_key: bool = self.retry is not None and self.retry.idempotency_key is not None
         self._under: dict[int, tuple[Policy, Effective]] = {}
         self._limits: dict[tuple[float | None, float | None], Limits] = {}
+        self._latest: tuple[float | None, float | None, Limits] | None = None
 
     def under(self, changes: Policy) -> Effective:
         """This, with what an override changes."""
@@ -236,11 +238,15 @@ class Effective:
 
     def limits(self, connect: float | None, read: float | None) -> Limits:
         """The clocks under a client with these limits of its own."""
+        latest = self._latest
+        if latest is not None and latest[0] == connect and latest[1] == read:
+            return latest[2]
         known = self._limits.get((connect, read))
         if known is None:
             if len(self._limits) >= 64:  # a client that computes its timeouts
                 self._limits.clear()
             known = self._limits[connect, read] = Limits(self.timeouts, connect, read)
+        self._latest = connect, read, known
         return known
 
 

@@ -17,6 +17,7 @@ from seawall.hub import Hub
 from seawall.outcome import reject_async
 from seawall.policy import STATE_PARTS, Effective, Override, Policy
 from seawall.routing import Route, Routing
+from seawall.scope import current
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -73,6 +74,7 @@ class Resilience:
             raise TypeError(f"Resilience: clock={clock!r}: give an object with monotonic(), wall() and random()")
         self.key = key
         self.clock: Clock = SYSTEM_CLOCK if clock is None else clock
+        self._now = self.clock.monotonic
         self._own_time = clock is not None
         self.hub = Hub()
         self._routing = Routing(policies or {}, key, max_hosts, self.clock, self.hub)
@@ -95,8 +97,8 @@ class Resilience:
         state, policy = route.state, route.policy
         if route.specific or state is None:
             state, policy = self._routing.choose(route, request)
-        if policy.is_plain and override is None and scope.current() is None:
-            return Call(state, policy, request, self.clock.monotonic(), None)
+        if policy.is_plain and override is None and current() is None:
+            return Call(state, policy, request, self._now(), None)
         return self.begin(state, policy, request, override)
 
     def begin(self, state: HostState, policy: Effective, request: Any, override: Any = None) -> Call | None:

@@ -38,7 +38,7 @@ class Route:
         self.state = state
         """None: `key=` names it, request by request."""
         self.policy = policy
-        self.specific: list[tuple[Pattern, HostState | None, Effective]] = []
+        self.specific: tuple[tuple[Pattern, HostState | None, Effective], ...] = ()
         """Patterns with a method or path, most specific first."""
 
 
@@ -71,18 +71,21 @@ class Routing:
         with self.registry.lock:
             effective = self.book.for_origin(origin)
             state = self._host(origin, effective) if self._key is None else None
+            same: Any = spelling
+            if origin == same:
+                origin = same  # one tuple less to keep
             route = Route(origin, state, effective)
             for pattern in self.book.specific(origin):
                 own = self.book.for_origin(origin, pattern)
                 where = self._host(origin, own) if self._key is None or own.group is not None else None
-                route.specific.append((pattern, where, own))
+                route.specific += ((pattern, where, own),)
             if state is None or not self.registry.is_overflow(state):  # a stranger today may have a place tomorrow
                 if len(self.routes) >= self._max:
                     self._forget_routes()
                 self.routes[spelling] = route
                 for there in (state, *(where for _, where, _ in route.specific)):
                     if there is not None:
-                        there.route_keys.append(spelling)
+                        there.route_keys += (spelling,)
             return route
 
     def choose(self, route: Route, request: Any) -> tuple[HostState, Effective]:
@@ -222,12 +225,12 @@ class Routing:
     def _forget(self, state: HostState) -> None:
         for spelling in state.route_keys:
             self.routes.pop(spelling, None)
-        state.route_keys.clear()
+        state.route_keys = ()
 
     def _forget_routes(self) -> None:
         self.routes.clear()
         for state in self.registry.everybody():
-            state.route_keys.clear()
+            state.route_keys = ()
 
 
 def origin_of(url: str) -> Origin:

@@ -104,7 +104,7 @@ def take(host: HostState, now: float) -> HostSnapshot:
         throttled=window.sum(Column.THROTTLED),
         timeouts=window.sum(Column.TIMEOUT),
         rejections=window.sum(Column.REJECTED),
-        slow=window.sum(Column.SLOW) + (len(phase.slow) if isinstance(phase, Closed) else 0),
+        slow=window.sum(Column.SLOW) + (len(phase.slow or ()) if isinstance(phase, Closed) else 0),
         failure_rate=failed / (ok + failed) if failed else 0.0,
         consecutive_failures=phase.run if isinstance(phase, Closed) else 0,
         consecutive_successes=phase.successes if isinstance(phase, HalfOpen) else 0,

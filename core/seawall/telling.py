@@ -63,13 +63,14 @@ def rejected(state: HostState, rejection: Rejection) -> None:
     from seawall.errors import BY_REASON
     from seawall.events import Rejected
 
+    now = state.clock.monotonic()
     state.hub.emit(
         Rejected(
             host=state.name,
-            at=state.clock.monotonic(),
+            at=now,
             policy=BY_REASON[rejection.reason][1],
             reason=rejection.reason.value,
-            retry_after=rejection.retry_after,
+            retry_after=rejection.wait(now),
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
 import time
@@ -262,3 +263,20 @@ async def test__probe_under_a_patient_client__may_take_as_long_as_the_client_wai
     assert states[2:] == ["half_open", "half_open"]
     (host,) = resilience.snapshots()
     assert host.state == "closed"
+
+
+async def test__rejection__leaves_nothing_to_the_garbage_collector(kit: Kit, peer: Peer) -> None:
+    async with kit.mounted(only(breaker=tripping())) as client:
+        await fail_twice(client, peer)
+        gc.collect()
+        for _ in range(3):
+            with pytest.raises(seawall.CircuitOpen):
+                await client.get(peer / "x")
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            gc.collect()
+            left = [thing for thing in gc.garbage if isinstance(thing, seawall.CircuitOpen)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+    assert left == []

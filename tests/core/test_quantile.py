@@ -18,7 +18,7 @@ STEP = 2.0**-23
 def filled(samples: list[float]) -> Quantiles:
     quantiles = Quantiles()
     for seconds in samples:
-        quantiles.add(seconds)
+        quantiles.add([seconds])
     return quantiles
 
 
@@ -50,7 +50,7 @@ def test__order_of_arrival__does_not_matter() -> None:
 def test__old_answers__make_room_for_new_ones() -> None:
     quantiles = filled([8.0] * SAMPLES + [0.125] * (SAMPLES - 1))
     assert quantiles.read(1.0) == 8.0
-    quantiles.add(0.125)
+    quantiles.add([0.125])
     assert quantiles.read(1.0) == 0.125
 
 

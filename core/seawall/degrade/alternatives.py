@@ -36,7 +36,7 @@ class ErrorWithAlternatives:
 
     async def answer(self, trouble: Trouble) -> Any:
         error, rejection = trouble.error, trouble.rejection
-        after = rejection.retry_after if rejection is not None else None
+        after = rejection.wait(trouble.call.state.clock.monotonic()) if rejection is not None else None
         return Rejection(
             Reason.DEGRADED,
             trouble.call.state.name,

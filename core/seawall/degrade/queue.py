@@ -74,7 +74,7 @@ class QueueForRetry:
         call, runtime = trouble.call, trouble.runtime
         if not self.accepts(call.request, call.policy.retry) or not runtime.repeatable(call).body:
             return None
-        after = trouble.rejection.retry_after if trouble.rejection is not None else None
+        after = trouble.rejection.wait(call.state.clock.monotonic()) if trouble.rejection is not None else None
         if _declared_length(call.request) > self.max_body:  # not read into memory first
             return None
         body = runtime.content(call)

@@ -20,6 +20,7 @@ from typing import Final
 
 from seawall import _check
 from seawall.backoff import grow
+from seawall.outcome import Reason
 from seawall.stats.window import Column, Window
 
 
@@ -130,7 +131,7 @@ class Closed:
         """Openings lately: how long the next one lasts."""
         self.run = 0
         self.run_began = now
-        self.slow: set[object] = set()
+        self.slow: set[object] | None = None
         """Permits of calls seen to be slow that have not ended."""
 
 
@@ -139,6 +140,7 @@ class Open:
 
     __slots__ = ("entered", "growth", "until")
     name: Final = "open"
+    reason: Final = Reason.CIRCUIT_OPEN
 
     def __init__(self, now: float, growth: int, until: float) -> None:
         self.entered = now
@@ -151,6 +153,7 @@ class HalfOpen:
 
     __slots__ = ("entered", "growth", "probes", "successes")
     name: Final = "half_open"
+    reason: Final = Reason.HALF_OPEN_LIMIT
 
     def __init__(self, now: float, growth: int) -> None:
         self.entered = now
@@ -165,6 +168,7 @@ class Isolated:
 
     __slots__ = ("entered", "growth")
     name: Final = "isolated"
+    reason: Final = Reason.ISOLATED
 
     def __init__(self, now: float) -> None:
         self.entered = now
@@ -210,14 +214,6 @@ class Change:
         self.at = at
 
 
-class Refusal(Enum):
-    """Why no permit was given."""
-
-    OPEN = "open"
-    HALF_OPEN_LIMIT = "half-open limit"
-    ISOLATED = "isolated"
-
-
 class BreakerState:
     """The circuit of one host. Not locked: the host is. Takes `now` (monotonic seconds) and chance `u` in [0, 1)."""
 
@@ -229,7 +225,7 @@ class BreakerState:
         self.phase: Phase = Closed(now)
         self.change_count = self.open_count = self.half_open_count = 0
         self.last_change: float | None = None
-        self.changes: list[Change] = []
+        self.changes: tuple[Change, ...] = ()
         """Not yet reported; the host takes them."""
 
     def look(self, now: float, u: float) -> Phase:
@@ -249,18 +245,16 @@ class BreakerState:
             return phase.growth
         return max(0, phase.growth - int((now - phase.entered) / self.config.sampling_window))
 
-    def refuses(self, now: float, u: float) -> Refusal | None:
-        """Would `admit` refuse? Takes no permit."""
+    def refuses(self, now: float, u: float) -> Reason | None:
+        """Why `admit` would refuse; None: it would not. Takes no permit."""
         phase = self.look(now, u)
-        if type(phase) is Open:
-            return Refusal.OPEN
-        if type(phase) is Isolated:
-            return Refusal.ISOLATED
-        if type(phase) is HalfOpen and len(phase.probes) >= self.config.half_open_max_requests:
-            return Refusal.HALF_OPEN_LIMIT
-        return None
+        if isinstance(phase, Closed):
+            return None
+        if type(phase) is HalfOpen and len(phase.probes) < self.config.half_open_max_requests:
+            return None
+        return phase.reason
 
-    def admit(self, permit: object, now: float, u: float, patience: float = 0) -> Refusal | None:
+    def admit(self, permit: object, now: float, u: float, patience: float = 0) -> Reason | None:
         """Give `permit` a place in the current phase, or say why not. `patience`: a probe's lease is no shorter."""
         refusal = self.refuses(now, u)
         phase = self.phase
@@ -315,6 +309,7 @@ class BreakerState:
         """A call of this phase is slow. `in_flight`: it has not ended yet, and `slow_ended` will be told."""
         if phase is self.phase and type(phase) is Closed:
             if in_flight:
+                phase.slow = phase.slow or set()
                 phase.slow.add(permit)
             else:
                 self.window.count(Column.SLOW, now)
@@ -322,7 +317,7 @@ class BreakerState:
 
     def slow_ended(self, permit: object, phase: Phase, result: Result, now: float) -> None:
         """A call seen to be slow while in flight is about to be settled; a cancelled one was no call."""
-        if type(phase) is Closed and permit in phase.slow:
+        if type(phase) is Closed and phase.slow and permit in phase.slow:
             phase.slow.discard(permit)
             if phase is self.phase and result is not Result.NEUTRAL:
                 self.window.count(Column.SLOW, now)
@@ -332,7 +327,7 @@ class BreakerState:
         phase = self.phase
         if type(phase) is HalfOpen:
             phase.probes.pop(permit, None)
-        elif type(phase) is Closed:
+        elif type(phase) is Closed and phase.slow:
             phase.slow.discard(permit)
 
     def isolate(self, now: float) -> None:
@@ -368,8 +363,9 @@ class BreakerState:
         if ended >= config.min_requests and failures / ended >= config.failure_rate_threshold:
             self._enter(Trigger.RATE, now, u, not_before)
         elif config.slow_call_duration is not None:
-            known = ended + len(phase.slow)
-            slow = window.sum(Column.SLOW) + len(phase.slow)
+            hanging = len(phase.slow or ())
+            known = ended + hanging
+            slow = window.sum(Column.SLOW) + hanging
             if slow and known >= config.min_requests and slow / known >= config.slow_call_rate_threshold:
                 self._enter(Trigger.SLOW, now, u, not_before)
 
@@ -396,13 +392,13 @@ class BreakerState:
         else:
             after = Isolated(now)
         if trigger is Trigger.SLOW and type(before) is Closed:  # those in flight were the evidence: leave it on record
-            for _ in before.slow:
+            for _ in before.slow or ():
                 self.window.count(Column.SLOW, now)
         self.phase = after
         if trigger is not Trigger.RESET or type(before) is not Closed:
             self.change_count += 1
             self.last_change = now
-            self.changes.append(Change(before, after, trigger, now))
+            self.changes += (Change(before, after, trigger, now),)
         return after
 
     def _open(self, before: Phase, trigger: Trigger, now: float, u: float, not_before: float) -> Open:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from seawall import _check
@@ -94,8 +95,8 @@ class BudgetState(Protocol):
     cap: float
     refill_rate: float
 
-    def deposit(self) -> None:
-        """A call succeeded."""
+    def deposit(self, calls: int = 1) -> None:
+        """So many calls succeeded."""
 
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
@@ -112,6 +113,12 @@ class BudgetState(Protocol):
         ...
 
 
+@lru_cache(64)
+def _parts(tokens: float) -> int:
+    """Millionths. Remembered, so that a thousand hosts share one number."""
+    return round(tokens * _ONE)
+
+
 class Bucket:
     """Tokens with deposits and a refill; serves all three kinds."""
 
@@ -120,13 +127,13 @@ class Bucket:
     def __init__(self, cap: float, start: float, deposit: float, refill_rate: float, now: float) -> None:
         self.cap = cap
         self.refill_rate = refill_rate
-        self._most = round(cap * _ONE)
-        self._deposit = round(deposit * _ONE)
-        self._level = round(start * _ONE)
+        self._most = _parts(cap)
+        self._deposit = _parts(deposit)
+        self._level = _parts(start)
         self._since = now
 
-    def deposit(self) -> None:
-        level = self._level + self._deposit
+    def deposit(self, calls: int = 1) -> None:
+        level = self._level + calls * self._deposit
         self._level = level if level < self._most else self._most
 
     def withdraw(self, now: float) -> bool:
@@ -194,7 +201,7 @@ class Unlimited:
         self.cap = math.inf
         self.refill_rate = 0.0
 
-    def deposit(self) -> None:
+    def deposit(self, calls: int = 1) -> None:
         pass
 
     def withdraw(self, now: float) -> bool:

@@ -175,6 +175,8 @@ class Queue:
 
 
 _NO_LIMIT: Final = 1 << 60
+_NOBODY_WAITS: Final = Queue()
+"""The queue of all hosts without a limit."""
 
 
 class BulkheadState:
@@ -201,7 +203,7 @@ class BulkheadState:
         self.dead: list[ref[Any]] = []
         """Permits whose owner died without a word."""
         self.bury = self.dead.append
-        self.queue = Queue()
+        self.queue = _NOBODY_WAITS
         self.returned = self.refused = self.peak = 0
         self.waited = self.held = 0.0
         self.configure(config)
@@ -211,6 +213,8 @@ class BulkheadState:
         self.config = config or Bulkhead()
         self.is_free = self.config.max_concurrent is None
         """No limit: it only measures."""
+        if not self.is_free and self.queue is _NOBODY_WAITS:
+            self.queue = Queue()
         self.limit: int = _NO_LIMIT if self.config.max_concurrent is None else self.config.max_concurrent
 
     def begin_afresh(self) -> list[ref[Any]]:

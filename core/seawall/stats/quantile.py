@@ -8,7 +8,10 @@ DDSketch) costs about twice as much per sample and is less exact at this size.
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SAMPLES: Final = 400
 
@@ -16,18 +19,29 @@ SAMPLES: Final = 400
 class Quantiles:
     """Not locked: the owner is."""
 
-    __slots__ = ("_ring", "seen")
+    __slots__ = ("_next", "_ring")
 
     def __init__(self) -> None:
-        self._ring = array("f", bytes(4 * SAMPLES))
-        self.seen = 0
+        self._ring = array("f")
+        self._next = 0
+        """Where in the ring the next sample goes: at its end until it is full."""
 
-    def add(self, seconds: float) -> None:
-        seen = self.seen
-        self._ring[seen % SAMPLES] = seconds
-        self.seen = seen + 1
+    def add(self, samples: Sequence[float]) -> None:
+        """Seconds, oldest first."""
+        end = self._next + len(samples)
+        if end < SAMPLES:
+            self._ring[self._next : end] = array("f", samples)
+            self._next = end
+            return
+        for seconds in samples:
+            self._ring[self._next : self._next + 1] = array("f", (seconds,))
+            self._next = (self._next + 1) % SAMPLES
+
+    def __len__(self) -> int:
+        """Samples kept."""
+        return len(self._ring)
 
     def read(self, share: float) -> float | None:
         """Seconds within which `share` (0–1) of the last answers came; None without any."""
-        known = sorted(self._ring[: min(self.seen, SAMPLES)])
+        known = sorted(self._ring)
         return known[min(len(known) - 1, int(share * len(known)))] if known else None

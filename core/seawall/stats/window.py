@@ -10,7 +10,10 @@ were rejected: a dense burst gets almost no weight and hides a total outage.
 from __future__ import annotations
 
 from array import array
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BUCKETS = 10
 
@@ -33,19 +36,19 @@ class Column:
 
 
 _COLUMNS: Final = 9
-_EMPTY: Final = bytes(4 * _COLUMNS)
 
 
 class Window:
     """Ten buckets over `duration` seconds. Not locked: the owner is."""
 
-    __slots__ = ("_retired", "_width", "base", "counts", "end")
+    __slots__ = ("_bucket", "_columns", "_retired", "_width", "end")
 
     def __init__(self, duration: float, now: float) -> None:
         self._width = duration / BUCKETS
-        self.counts = array("I", _EMPTY * BUCKETS)
-        self.base = 0
-        """Where the current bucket begins in `counts`: who knows that it is current may count by hand."""
+        self._columns: list[array[int] | None] | None = None
+        """Column → its count in each bucket; made when first needed: most hosts only ever see successes."""
+        self._bucket = 0
+        """The current one."""
         self._retired: list[int] | None = None
         self.end = now + self._width
         """When the current bucket is full: before that instant `count` need not look at time."""
@@ -53,7 +56,15 @@ class Window:
     def count(self, column: int, now: float) -> None:
         if now >= self.end:
             self.advance(now)
-        self.counts[self.base + column] += 1
+        self._counts(column)[self._bucket] += 1
+
+    def count_all(self, column: int, instants: Sequence[float]) -> None:
+        """`count` at each of them, oldest first."""
+        if instants and instants[-1] < self.end:
+            self._counts(column)[self._bucket] += len(instants)
+            return
+        for now in instants:
+            self.count(column, now)
 
     def advance(self, now: float) -> None:
         """Forget what is older than the window."""
@@ -62,15 +73,16 @@ class Window:
             return
         steps = int(late / self._width) + 1
         for _ in range(min(steps, BUCKETS)):
-            self.base = (self.base + _COLUMNS) % len(self.counts)
-            self._retire(self.base)
+            self._bucket = (self._bucket + 1) % BUCKETS
+            self._retire(self._bucket)
         self.end += steps * self._width
         if self.end <= now:  # a rounding error of a long gap
             self.end = now + self._width
 
     def sum(self, column: int) -> int:
         """Call `advance` first: this does not know the time."""
-        return sum(self.counts[column::_COLUMNS])
+        counts = self._columns[column] if self._columns is not None else None
+        return sum(counts) if counts is not None else 0
 
     def lifetime(self, column: int) -> int:
         """All that was ever counted, cleared or expired."""
@@ -78,8 +90,8 @@ class Window:
 
     def clear(self) -> None:
         """Empty the window; lifetime counts stay."""
-        for base in range(0, len(self.counts), _COLUMNS):
-            self._retire(base)
+        for bucket in range(BUCKETS):
+            self._retire(bucket)
 
     def resize(self, duration: float, now: float) -> None:
         """Change the length; a different one starts empty."""
@@ -90,13 +102,21 @@ class Window:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self.counts)
+        return not any(any(counts) for counts in self._columns or () if counts is not None)
 
-    def _retire(self, base: int) -> None:
-        bucket = self.counts[base : base + _COLUMNS]
-        if any(bucket):
-            if self._retired is None:
-                self._retired = [0] * _COLUMNS
-            for column, count in enumerate(bucket):
-                self._retired[column] += count
-            self.counts[base : base + _COLUMNS] = array("I", _EMPTY)
+    def _counts(self, column: int) -> array[int]:
+        if self._columns is None:
+            self._columns = [None] * _COLUMNS
+        columns = self._columns
+        counts = columns[column]
+        if counts is None:
+            counts = columns[column] = array("I", bytes(4 * BUCKETS))
+        return counts
+
+    def _retire(self, bucket: int) -> None:
+        for column, counts in enumerate(self._columns or ()):
+            if counts is not None and counts[bucket]:
+                if self._retired is None:
+                    self._retired = [0] * _COLUMNS
+                self._retired[column] += counts[bucket]
+                counts[bucket] = 0

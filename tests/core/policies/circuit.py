@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from seawall import Breaker
-from seawall.policies.breaker import BreakerState, Phase, Refusal, Result
+from seawall.outcome import Reason
+from seawall.policies.breaker import BreakerState, Phase, Result
 from seawall.stats.window import Column, Window
 
 CHANCE = 0.5
@@ -41,7 +42,7 @@ class Circuit:
     def look(self) -> str:
         return self.state.look(self.now, self.u).name
 
-    def try_admit(self) -> Permit | Refusal:
+    def try_admit(self) -> Permit | Reason:
         permit = Permit(self.state.phase)
         refusal = self.state.admit(permit, self.now, self.u)
         permit.phase = self.state.phase

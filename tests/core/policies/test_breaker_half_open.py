@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from seawall.policies.breaker import Refusal, Result
+from seawall.outcome import Reason
+from seawall.policies.breaker import Result
 from seawall.stats.window import Column
 from tests.core.policies.circuit import Circuit, Permit
 
@@ -16,7 +17,7 @@ def test__open__lets_nothing_through_until_its_time_is_over() -> None:
     until = circuit.open_until
     for now in (circuit.now, until - 0.001):
         circuit.now = now
-        assert circuit.try_admit() is Refusal.OPEN
+        assert circuit.try_admit() is Reason.CIRCUIT_OPEN
     circuit.now = until
     assert isinstance(circuit.try_admit(), Permit)
     assert circuit.phase == "half_open"
@@ -49,10 +50,10 @@ def test__half_open__any_failure__opens_again() -> None:
 def test__half_open__fourth_probe_at_a_time__is_refused(most: int) -> None:
     circuit = Circuit(half_open_max_requests=most, success_threshold=100).half_open()
     probes = [circuit.admit() for _ in range(most)]
-    assert circuit.try_admit() is Refusal.HALF_OPEN_LIMIT
+    assert circuit.try_admit() is Reason.HALF_OPEN_LIMIT
     circuit.settle(probes[0], OK)
     assert isinstance(circuit.try_admit(), Permit)
-    assert circuit.try_admit() is Refusal.HALF_OPEN_LIMIT
+    assert circuit.try_admit() is Reason.HALF_OPEN_LIMIT
 
 
 @pytest.mark.parametrize("end", ["ignored", "dropped", "throttled without a delay", "good headers"])
@@ -121,7 +122,7 @@ def test__probe__that_takes_longer_than_half_open_timeout__opens_again() -> None
     circuit.admit()
     assert circuit.wait(29.999).look() == "half_open"
     circuit.wait(0.001)
-    assert circuit.try_admit() is Refusal.OPEN
+    assert circuit.try_admit() is Reason.CIRCUIT_OPEN
     assert circuit.changes[-1] == ("half_open", "PROBE_EXPIRED", "open")
 
 
@@ -212,7 +213,7 @@ def test__late_result__of_an_older_half_open__moves_nothing_and_takes_no_slot() 
     for verdict in (OK, BAD, NEUTRAL):
         circuit.settle(old, verdict)
         assert circuit.phase == "half_open"
-        assert circuit.try_admit() is Refusal.HALF_OPEN_LIMIT
+        assert circuit.try_admit() is Reason.HALF_OPEN_LIMIT
     assert len(new) == 2
 
 
@@ -277,4 +278,4 @@ def test__refuses__takes_no_slot() -> None:
     for _ in range(10):
         assert circuit.state.refuses(circuit.now, circuit.u) is None
     assert isinstance(circuit.try_admit(), Permit)
-    assert circuit.state.refuses(circuit.now, circuit.u) is Refusal.HALF_OPEN_LIMIT
+    assert circuit.state.refuses(circuit.now, circuit.u) is Reason.HALF_OPEN_LIMIT

@@ -16,7 +16,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from hypothesis.stateful import run_state_machine_as_test as walk
 
 from seawall import Breaker
-from seawall.policies.breaker import BreakerState, Refusal, Result
+from seawall.outcome import Reason
+from seawall.policies.breaker import BreakerState, Result
 from seawall.stats.window import Column, Window
 
 EIGHTHS = 8
@@ -155,9 +156,9 @@ class BreakerModel(RuleBasedStateMachine):
 
     def _admit(self, u: float) -> Call | None:
         self._look(u)
-        refusal = {"open": Refusal.OPEN, "isolated": Refusal.ISOLATED}.get(self.phase)
+        refusal = {"open": Reason.CIRCUIT_OPEN, "isolated": Reason.ISOLATED}.get(self.phase)
         if self.phase == "half_open" and len(self.probes) >= self.f["half_open_max_requests"]:
-            refusal = Refusal.HALF_OPEN_LIMIT
+            refusal = Reason.HALF_OPEN_LIMIT
         call = Call(self.machine.phase, self.era)
         assert self.machine.admit(call, self.now, u) is refusal
         if refusal is not None:

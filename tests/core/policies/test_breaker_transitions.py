@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from seawall.policies.breaker import TRANSITIONS, Closed, HalfOpen, Isolated, Open, Phase, Refusal, Result, Trigger
+from seawall.outcome import Reason
+from seawall.policies.breaker import TRANSITIONS, Closed, HalfOpen, Isolated, Open, Phase, Result, Trigger
 from tests.core.policies.circuit import Circuit
 
 OK, BAD = Result.SUCCESS, Result.FAILURE
@@ -112,7 +113,7 @@ def test__each_phase__is_an_object_of_its_own() -> None:
 def test__isolated__refuses_everybody_for_as_long_as_it_takes() -> None:
     circuit = isolated(Circuit())
     for _ in range(3):
-        assert circuit.wait(10**6).try_admit() is Refusal.ISOLATED
+        assert circuit.wait(10**6).try_admit() is Reason.ISOLATED
 
 
 @pytest.mark.parametrize("result", Result)
