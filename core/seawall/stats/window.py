@@ -106,7 +106,7 @@ class Window:
 
     def _counts(self, column: int) -> array[int]:
         if self._columns is None:
-            self._columns = [None] * _COLUMNS
+            self._columns = [None for _ in range(_COLUMNS)]
         columns = self._columns
         counts = columns[column]
         if counts is None:
