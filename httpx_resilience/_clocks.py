@@ -28,6 +28,13 @@ class LiveTimeouts(dict[str, Any]):
     _read: Left | None
     _write: Left | None
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> LiveTimeouts:
+        """Those of one attempt."""
+        made = cls(given)  # an __init__ in Python would take as long again
+        made.client, made.watch, made.is_hard, made._read, made._write = given, watch, is_hard, None, None
+        return made
+
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
 
@@ -48,13 +55,6 @@ class LiveTimeouts(dict[str, Any]):
         else:
             left = watch.connect_within(own)
         return own if left is None else left
-
-
-def live(given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> LiveTimeouts:
-    """The client's timeouts for one attempt."""
-    made = LiveTimeouts(given)  # an __init__ in Python would take as long again
-    made.client, made.watch, made.is_hard, made._read, made._write = given, watch, is_hard, None, None
-    return made
 
 
 def as_given(extensions: Any) -> Any:

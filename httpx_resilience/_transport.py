@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union
 
-from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given, live
+from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
@@ -81,7 +81,7 @@ class _Port(ABC):
         if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return live(given, watch, is_hard=self.is_hard)
+        return LiveTimeouts.of(given, watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
