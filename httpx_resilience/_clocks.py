@@ -28,6 +28,13 @@ class LiveTimeouts(dict[str, Any]):
     left_to_read: Left | None
     left_to_write: Left | None
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> LiveTimeouts:
+        """Those of one attempt."""
+        made = cls(given)  # an __init__ in Python would take as long again
+        made.client, made.watch, made.is_hard, made.left_to_read, made.left_to_write = given, watch, is_hard, None, None
+        return made
+
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
 
@@ -54,13 +61,6 @@ def given_timeouts(request: Any) -> Mapping[str, Any]:
     """What the client itself had set."""
     given: Mapping[str, Any] = request.extensions.get("timeout") or NO_TIMEOUT
     return given.client if type(given) is LiveTimeouts else given  # one request object sent several times at once
-
-
-def live(given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> LiveTimeouts:
-    """The client's timeouts for one attempt."""
-    made = LiveTimeouts(given)  # an __init__ in Python would take as long again
-    made.client, made.watch, made.is_hard, made.left_to_read, made.left_to_write = given, watch, is_hard, None, None
-    return made
 
 
 def as_given(extensions: Any) -> Any:

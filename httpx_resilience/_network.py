@@ -357,7 +357,7 @@ class Stream(_Stream):
         if type(timeout) is not Left:
             return Stream(self._tls(ssl_context, server_hostname, timeout), self._backend)
         with _Connecting(timeout, self.core):
-            limit: float = timeout.seconds()
+            limit = timeout.or_least()
             if self.is_exact and isinstance(self._sock, ssl.SSLSocket):
                 clamped(self._sock)
                 limit = timeout
@@ -372,6 +372,7 @@ class Stream(_Stream):
             return self.inner.start_tls(ssl_context=context, server_hostname=server_hostname, timeout=timeout)
         except BaseException:
             self.is_dead = True
+            self.close()  # the library does not always
             raise
 
 
@@ -408,13 +409,17 @@ class AsyncStream(_Stream):
         if type(timeout) is not Left:
             return AsyncStream(await self._tls(ssl_context, server_hostname, timeout), self._backend)
         with _Connecting(timeout, self.core):
-            return AsyncStream(await self._tls(ssl_context, server_hostname, timeout.seconds()), self._backend, timeout)
+            inner = await self._tls(ssl_context, server_hostname, timeout.or_least())
+            return AsyncStream(inner, self._backend, timeout)
 
     async def _tls(self, context: ssl.SSLContext, server_hostname: str | None, timeout: float | None) -> Any:
         try:
             return await self.inner.start_tls(ssl_context=context, server_hostname=server_hostname, timeout=timeout)
+        except GeneratorExit:  # no more awaiting
+            raise
         except BaseException:
             self.is_dead = True
+            await close_all([self])  # the library does not, if it is cancelled
             raise
 
 

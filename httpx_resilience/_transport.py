@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union, cast
 
-from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts, live
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
@@ -86,7 +86,7 @@ class _Port(ABC):
         if is_passive and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return live(given_timeouts(request), watch, is_hard=self.is_hard)
+        return LiveTimeouts.of(given_timeouts(request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""

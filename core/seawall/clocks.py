@@ -224,6 +224,13 @@ class Left(float):
         left = self.watch.seconds(self.own, self.until)
         return NO_LIMIT if left is None else left if left > LEAST else LEAST
 
+    def or_least(self) -> float:
+        """What is left now; a moment if nothing is, for a step that has to be begun to be cleaned up after."""
+        try:
+            return self.seconds()
+        except OutOfTime:
+            return LEAST
+
     def share(self, parts: int) -> float:
         """What is left now for one of `parts` steps. Our clocks are divided among them, the client's limit is not."""
         left = self.watch.seconds(None, self.until)

@@ -112,6 +112,7 @@ def test__expired__gives_a_number_a_moment_and_a_socket_of_ours_no_time_at_all()
         assert 0 < left <= 0.01
         with pytest.raises(OutOfTime):
             left.seconds()
+        assert 0 < left.or_least() <= 0.01  # for what has to be begun, to be cleaned up after
 
 
 def test__number_for_one_phase__shrinks_with_the_time_that_its_operations_take() -> None:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -156,6 +157,21 @@ def hung_lookup(stack: ExitStack, kit: Kit) -> Scene:
     return Scene(client(kit), "http://hangs.test/x")
 
 
+def slow_then_silent(stack: ExitStack, kit: Kit) -> Scene:
+    """A handshake gets what the lookup has left, not what there was before."""
+    real = socket.getaddrinfo
+
+    def resolve(host: Any, *args: Any, **options: Any) -> Any:
+        if host in ("slow.test", b"slow.test"):
+            time.sleep(0.1)
+            host = "127.0.0.1"
+        return real(host, *args, **options)
+
+    stack.enter_context(mock.patch("socket.getaddrinfo", resolve))
+    peer = stack.enter_context(Raw(silent))
+    return Scene(client(kit, insecure=True), f"https://slow.test:{peer.port}/x")
+
+
 def forward_proxy(stack: ExitStack, kit: Kit) -> Scene:
     proxy = stack.enter_context(Peer())
     proxy.script(dripping(HEADERS))
@@ -249,6 +265,7 @@ ROWS = [
     Row("silent TLS", raw_tls(silent)),
     Row("dripping TLS", raw_tls(hears_then(drips(HANDSHAKE)))),
     Row("hung lookup", hung_lookup),
+    Row("slow lookup, silent TLS", slow_then_silent),
     Row("redirects", redirects, options={"follow": True}),
     Row(
         "retries",

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -23,7 +24,9 @@ from tests.contract.faults import FAULTS, Fault
 from tests.contract.peer import Peer
 from tests.contract.settings import only
 from tests.contract.steps import answer
+from tests.deadlines import rows
 from tests.deadlines.machine import OVERSHOOT, Machine
+from tests.deadlines.peers import Raw, silent
 from tests.deadlines.rows import HEADERS, dripping, is_requests
 
 
@@ -272,3 +275,24 @@ async def test__librarys_own_connect_retries__pause_no_longer_than_there_is_time
         client = kit.mounted(only(), retries=4, timeout=30)
     async with client:
         in_time(machine, 0.2, await timed(client, url, 0.2))
+
+
+@pytest.mark.filterwarnings("error::ResourceWarning")
+async def test__no_time_left_for_a_handshake__leaves_no_socket_open(kit: Kit, stack: ExitStack) -> None:
+    # The connection is made just in time; the library closes it only if the handshake is begun.
+    peer = stack.enter_context(Raw(silent))
+    real = socket.socket.connect
+
+    def connect(self: socket.socket, address: Any) -> None:
+        real(self, address)
+        time.sleep(0.12)
+
+    client = rows.client(kit, insecure=True)
+    kit.mount_module.mount(client.inner, only())
+    async with client:
+        if not kit.is_async:
+            stack.enter_context(mock.patch.object(socket.socket, "connect", connect))
+        _, _, error = await timed(client, f"https://127.0.0.1:{peer.port}/x", 0.1)
+    assert isinstance(error, seawall.DeadlineExceeded)
+    error = None
+    gc.collect()

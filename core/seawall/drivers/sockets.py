@@ -12,8 +12,7 @@ import socket
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall.clocks import LEAST, Left
-from seawall.runtime import OutOfTime
+from seawall.clocks import Left
 
 if TYPE_CHECKING:
     _Base = socket.socket
@@ -35,12 +34,7 @@ class Clamp(_Base):
 
     def gettimeout(self) -> float | None:
         # TLS takes the limit of its handshake from here. Raising would leave two sockets with one descriptor.
-        if self._left is None:
-            return super().gettimeout()
-        try:
-            return self._left.seconds()
-        except OutOfTime:
-            return LEAST
+        return super().gettimeout() if self._left is None else self._left.or_least()
 
     def recv_into(self, *args: Any, **options: Any) -> int:
         if self._left is not None:
