@@ -53,6 +53,7 @@ class HostState:
 
     __slots__ = (
         "_done",
+        "_dropped",
         "_is_calm",
         "_is_closed",
         "_late",
@@ -64,6 +65,7 @@ class HostState:
         "budget",
         "bulkhead",
         "clock",
+        "degraded",
         "denied",
         "effective",
         "gate",
@@ -94,6 +96,8 @@ class HostState:
         self.budget = open_budget(effective.budget, now)
         self.bulkhead = BulkheadState(effective.bulkhead if opens else None)
         self.quantiles: Quantiles | None = None
+        self.degraded = 0
+        """Calls answered from elsewhere."""
         self.denied = 0
         """Extra attempts the budget refused."""
         self.gate = now
@@ -104,6 +108,8 @@ class HostState:
         """Good ends not counted yet: phase, start, headers, end."""
         self._late: list[Ticket | tuple[Admission, object, Verdict, float] | Call] = []
         """Waiters that left, attempts and calls that ended while their own thread held the lock: seen to afterwards."""
+        self._dropped = 0
+        """Attempts that died without an end since somebody was told."""
         self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
@@ -133,12 +139,12 @@ class HostState:
                 admission.permit = bulkhead.take(admission)
                 return None
             verdict = self._consider(admission, None, now)
-        if self.breaker.changes or self._late:
+        if self.breaker.changes or self._late or self._dropped:
             self._after()
         return verdict
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
-        """Look again after a wait. A ticket that is not returned is done with."""
+        """Look again after a wait. The ticket is done with if the answer is None or a rejection."""
         with self._lock:
             self._tidy(now)
             verdict = self._consider(admission, ticket, now)
@@ -264,6 +270,11 @@ class HostState:
         with self._lock:
             self.window.count(Column.REJECTED, now)
         self._after()
+
+    def count_degraded(self) -> None:
+        """A call is answered from elsewhere: neither success nor failure of the host."""
+        with self._lock:
+            self.degraded += 1
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
@@ -392,7 +403,9 @@ class HostState:
         if verdict is not None:
             self.window.count(Column.REJECTED, now)
         elif now < self.gate:
-            verdict = self.gate
+            if ticket is not None:
+                bulkhead.queue.step_aside(ticket)
+            return self.gate
         elif "bulkhead" not in call.exempt:
             turn = bulkhead.line_up(ticket, now)
             if isinstance(turn, Ticket):
@@ -406,7 +419,8 @@ class HostState:
             admission.permit = bulkhead.take(admission)
             if "breaker" not in call.exempt:
                 admission.phase = self.breaker.phase
-                self.breaker.admit(admission.permit, now, 0, _patience(call))
+                patience = 0.0 if call.limits is None else call.limits.patience
+                self.breaker.admit(admission.permit, now, 0, patience)
         self._review(now)
         return verdict
 
@@ -510,6 +524,7 @@ class HostState:
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
+            self._dropped += permit in bulkhead.live  # not one that was refused at last
             bulkhead.live.pop(permit, None)
             self.breaker.forget(permit)
         if now >= self.window.end:
@@ -566,7 +581,7 @@ class HostState:
         """The end of a visit; of one inside another, by a finaliser, only the waking."""
         for ticket in woken:
             ticket.wake()
-        if (self.breaker.changes or self._late) and not self._lock._is_owned():
+        if (self.breaker.changes or self._late or self._dropped) and not self._lock._is_owned():
             self._report()
             self._catch_up()
 
@@ -585,18 +600,12 @@ class HostState:
                 telling.call_ended(late)
 
     def _report(self) -> None:
-        """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
+        """Tell listeners of changes of phase (emptied also when nobody listens), and warn of what was dropped."""
         with self._lock:
             taken, self.breaker.changes = self.breaker.changes, []
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            telling.dropped(self, dropped)
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
-
-
-def _patience(call: Call) -> float:
-    """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
-    clocks = call.policy.timeouts
-    limit = clocks.attempt
-    if limit is None:
-        limit = clocks.first_byte or clocks.idle
-    return limit if isinstance(limit, float) else 0.0

@@ -136,8 +136,13 @@ class Queue:
         ticket.turn = Turn.GONE
         return True
 
+    def step_aside(self, ticket: Ticket) -> None:
+        """The waiter has to wait for something else first: others may be served, `rejoin` gives its place back."""
+        self.leave(ticket)
+        ticket.turn = Turn.LAPSED
+
     def rejoin(self, ticket: Ticket) -> None:
-        """A waiter whose grant lapsed is alive after all: it keeps its place."""
+        """A waiter who was not there when its turn came, or stepped aside, keeps its place."""
         if ticket.turn is Turn.LAPSED:
             ticket.turn = Turn.WAITING
             place = sum(other.number < ticket.number for other in self.waiting)
