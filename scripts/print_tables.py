@@ -219,7 +219,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "credentials": partial(listed, CREDENTIALS),
     "noise": partial(listed, NOISE),
     "statuses remembered": partial(listed, GOOD),
-} | FIELDS
+    **FIELDS,
+}
 
 
 def printed(page: str) -> str:
