@@ -38,7 +38,7 @@ def send(session: requests.Session, request: Any, limit: int) -> tuple[Any, byte
     )
     body = bytearray()
     try:
-        for chunk in _pieces(response):
+        for chunk in _pieces(response, limit + 1):
             body += chunk
             if len(body) > limit:
                 break
@@ -47,7 +47,7 @@ def send(session: requests.Session, request: Any, limit: int) -> tuple[Any, byte
     return response, bytes(body[:limit]), len(body) <= limit
 
 
-def _pieces(response: Any) -> Any:
+def _pieces(response: Any, size: int) -> Any:
     if response._content is not False:  # a mock's is read
         return [response._content or b""]
-    return response.raw.stream(65536, decode_content=False)
+    return response.raw.stream(size, decode_content=False)

@@ -23,8 +23,8 @@ from tests.outbox.test_sending import put
 CORE = Path(seawall.__file__).parent.parent
 CLIENTS = """
 import httpx, httpx2, requests, seawall
-plain = seawall.mount(httpx.Client(trust_env=False))
-asynchronous = seawall.mount(httpx2.AsyncClient(trust_env=False))
+plain = seawall.mount(httpx.Client(trust_env=False), seawall.Policy(retry=None))
+asynchronous = seawall.mount(httpx2.AsyncClient(trust_env=False), seawall.Policy(retry=None))
 def session():
     return seawall.mount(requests.Session())
 def attach(request):
@@ -39,7 +39,7 @@ class Worker:
     def __init__(self, folder: Path, *arguments: str) -> None:
         (folder / "clients.py").write_text(CLIENTS)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "seawall", "outbox", *arguments],
+            [sys.executable, "-P", "-m", "seawall", "outbox", *arguments],  # as a script: without this folder
             cwd=folder,
             env=os.environ | {"PYTHONPATH": os.pathsep.join((str(CORE), str(CORE.parent)))},
             stdout=subprocess.PIPE,

@@ -169,6 +169,19 @@ async def test__long_answer__is_cut_and_not_read_to_its_end(kit: Kit, peer: Peer
     assert (result.content, result.complete) == (b"x" * 1000, False)
 
 
+async def test__endless_answer__is_left_when_enough_is_read(kit: Kit, peer: Peer, folder: Any) -> None:
+    outbox = Outbox(folder / "outbox.db", max_result=1000)
+    gate = threading.Event()
+    peer.script(steps.drip(b"x" * 5000, b"y" * 5000, gate=gate))
+    put(outbox, peer / "x")
+    try:
+        async with kit.mounted(Resilience()) as client:
+            assert await drain(client, outbox) == 1
+            assert not gate.is_set()
+    finally:
+        gate.set()
+
+
 async def test__packed_answer__is_kept_as_it_came(kit: Kit, peer: Peer, outbox: Outbox) -> None:
     peer.script(steps.gzipped(b"hello" * 1000))
     receipt = put(outbox, peer / "x")
@@ -268,10 +281,26 @@ async def test__retry_after__is_waited_for(kit: Kit, peer: Peer, outbox: Outbox,
     async with kit.bare() as client:
         await drain(client, outbox)
         assert outbox.sendable_in() == 20
+        assert Outbox(outbox.path, clock=clock).sendable_in() == 20  # for every process
         clock.advance(19.9)
         assert await drain(client, outbox) == 0
         clock.advance(0.2)
         assert await drain(client, outbox) == 1
+
+
+async def test__host_that_was_well_between__is_left_alone_shortly_again(
+    kit: Kit, peer: Peer, outbox: Outbox, clock: VirtualClock
+) -> None:
+    peer.script(answer(503), answer(503), answer(200), answer(503))
+    for n in range(2):
+        put(outbox, peer / "x", key=f"{n}")
+    left: list[float] = []
+    async with kit.bare() as client:
+        for _ in range(3):
+            await drain(client, outbox)
+            left.append(outbox.holds.left(peer.url))
+            clock.advance(60)
+    assert left == pytest.approx([0.25, 0.5, 0.25])  # half of 0.5, of 1, and of 0.5 again
 
 
 @pytest.mark.parametrize("asked", ["9999999999", "-1", "1m0s", "Fri, 31 Dec 9999 23:59:59 GMT", "٣"])
@@ -376,21 +405,21 @@ async def test__stop__is_asked_before_each_item(kit: Kit, peer: Peer, outbox: Ou
     assert len(outbox) == 1
 
 
-async def test__slow_answer__keeps_its_lease(kit: Kit, peer: Peer, folder: Any) -> None:
-    outbox = Outbox(folder / "outbox.db")
+async def test__slow_answer__keeps_its_lease(kit: Kit, peer: Peer, outbox: Outbox, clock: VirtualClock) -> None:
     gate = threading.Event()
     peer.script(steps.held(gate, answer(200, b"late")))
     receipt = put(outbox, peer / "x")
 
-    async def another_worker() -> None:
+    async def time_passes() -> None:
         await kit.until(lambda: peer.count == 1)
-        for _ in range(8):
-            await kit.sleep(0.1)
-            assert outbox.lease(0.3) is None
+        for _ in range(4):
+            clock.advance(0.2)
+            await kit.until(lambda: outbox.due() == {peer.url: pytest.approx(0.3)})
+        assert outbox.lease(0.3) is None
         gate.set()
 
     async with kit.bare() as client:
-        ends = await kit.together(lambda: drain(client, outbox, lease=0.3), another_worker)
+        ends = await kit.together(lambda: drain(client, outbox, lease=0.3), time_passes)
     assert ends == [1, None]
     assert (receipt.state, peer.count) == ("done", 1)
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -279,9 +280,21 @@ def test__lock_that_is_not_given_back__is_an_error_soon(file: OutboxFile, monkey
     put(file)
 
 
+def test__writer__keeps_others_out_before_it_writes(file: OutboxFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = OutboxFile(file.path)
+    other.close()
+    with file._rows.writing():
+        monkeypatch.setattr("seawall.stores.database._PATIENCE", 0.05)
+        with pytest.raises(OutboxError, match="locked"):
+            put(other)
+    put(other)
+
+
 def test__query_that_runs_away__is_an_error_soon(file: OutboxFile, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seawall.stores.database._PATIENCE", 0.05)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    began = time.monotonic()
     with pytest.raises(OutboxError, match="interrupt"), file._rows.reading() as rows:
         rows.execute(endless)
+    assert time.monotonic() - began < 3
     put(file)

@@ -234,7 +234,7 @@ class OutboxModel(RuleBasedStateMachine):
 
 def test__outbox__any_workers__keep_it_as_the_naive_model_says() -> None:
     OutboxModel.reached.clear()
-    walk = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    walk = settings(max_examples=100, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(OutboxModel, settings=walk)
     assert set(OutboxModel.reached) == {
         "full", "made room", "expired", "forgotten", "taken over", "locked away by a clock", "fenced off", "late",
