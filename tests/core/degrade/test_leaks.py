@@ -1,8 +1,8 @@
 """Nobody is ever given another's answer, nor one that is too old, untrue, or was not to be remembered.
 
 Asked a million times (a minute or two), instead of 20,000, by
-`SEAWALL_LEAK_REQUESTS=1000000 pytest tests/core/degrade/test_leaks.py -k nobody_is`. Each sabotage takes one part of the
-key, or one rule, out of the cache: the oracle must notice.
+`SEAWALL_LEAK_REQUESTS=1000000 pytest tests/core/degrade/test_leaks.py -k nobody_is`. Each sabotage takes one part of
+the key, or one rule, out of the cache: the oracle must notice.
 """
 
 from __future__ import annotations
