@@ -19,7 +19,7 @@ LIMIT = 0.33
 
 
 def run(quick: bool) -> list[Goal]:
-    found = {library: measure(library, 0.4 if quick else 5.0) for library in ("httpx", "httpx2")}
+    found = {library: measure(library, 0.2 if quick else 5.0) for library in ("httpx", "httpx2")}
     rows = []
     measured: dict[str, float] = {}
     for library, (remember, look_up) in found.items():

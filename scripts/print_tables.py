@@ -214,9 +214,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "llm": llm,
     "events": events,
     "tree": tree,
-    "credentials": partial(listed, CREDENTIALS),
-    "noise": partial(listed, NOISE),
-    "statuses remembered": partial(listed, GOOD),
+    "credentials": lambda: listed(CREDENTIALS),
+    "noise": lambda: listed(NOISE),
+    "statuses remembered": lambda: listed(GOOD),
     **{f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS},
 }
 

@@ -43,10 +43,10 @@ class MemoryStore:
 
     def put(self, key: bytes, record: bytes, now: float, until: float, max_entries: int, max_bytes: int) -> None:
         size = len(record) + OVERHEAD
+        if size > max_bytes:
+            return
         with self._lock:
             self._remove(key)
-            if size > max_bytes:
-                return
             while self._records and (len(self._records) >= max_entries or self.bytes + size > max_bytes):
                 self._remove(next(iter(self._records)))
             self._tags.setdefault(key[:16], {})[key] = None
