@@ -104,6 +104,7 @@ async def test__error_of_the_librarys__is_not_asked_for_more_often_than_the_poli
     assert len(fake.asked) == 4
 
 
+@pytest.mark.filterwarnings("ignore:seawall.* dropped:ResourceWarning")  # requests leaves the answer open
 async def test__response_hook_that_raises__is_the_callers_own_error(kit: Kit, peer: Peer) -> None:
     def hook(_: Any) -> None:
         raise ZeroDivisionError
