@@ -65,6 +65,18 @@ class NonRetryable(errors.NonRetryable, ResilienceError):
     pass
 
 
+class AllProvidersFailed(errors.AllProvidersFailed, ResilienceError):
+    pass
+
+
+class ServiceDegraded(errors.ServiceDegraded, ResilienceError):
+    pass
+
+
+class Queued(errors.Queued, ResilienceError):
+    pass
+
+
 LIBRARY = Library(
     httpx2,
     Body,
@@ -81,5 +93,8 @@ LIBRARY = Library(
         errors.RetryBudgetExhausted: RetryBudgetExhausted,
         errors.MaxRetriesExceeded: MaxRetriesExceeded,
         errors.NonRetryable: NonRetryable,
+        errors.AllProvidersFailed: AllProvidersFailed,
+        errors.ServiceDegraded: ServiceDegraded,
+        errors.Queued: Queued,
     },
 )

@@ -13,6 +13,8 @@ from seawall import classification
 from seawall.outcome import ErrorKind, Outcome, Sent
 
 if TYPE_CHECKING:
+    from seawall._story import Call
+    from seawall.degrade.answer import Answer
     from seawall.errors import ResilienceError
 
 _KINDS = (
@@ -72,6 +74,14 @@ class Library:
             if "disconnected" in str(error):
                 name = ErrorKind.CONNECTION_RESET
         return classification.of_error(error, name)
+
+    def answer(self, call: Call, answer: Answer) -> Any:
+        """The response for an answer of ours."""
+        headers = [(name, value) for name, value in answer.headers if name.lower() != "content-length"]
+        if answer.status != 304:
+            headers.append(("content-length", str(len(answer.content))))
+        stream, extensions = self.byte_stream(answer.content), {"resilience": call}
+        return self.response(answer.status, headers=headers, stream=stream, request=call.request, extensions=extensions)
 
     def is_replayable(self, stream: Any) -> bool:
         """Will a second reading of the request's body give the same bytes?

@@ -43,13 +43,12 @@ def prepare(call: Call) -> None:
         call.upload = Upload(body, body, replays=False, room=room)
 
 
-def lend(call: Call, number: int) -> None:
-    """Put the upload in the place of the body it is for, before attempt `number`."""
+def lend(call: Call) -> None:
+    """Put the upload in the place of the body it is for."""
     upload = call.upload
     upload.error = None
     if isinstance(upload, FileInPlace):
-        if number > 1:
-            upload.given.seek(upload.start)
+        upload.given.seek(upload.start)
         return
     if isinstance(upload, FileUpload):
         upload.rewind()
@@ -62,6 +61,16 @@ def give_back(call: Call) -> None:
     if call.request.body is call.upload:
         call.request.body = call.upload.given
     call.upload.release()
+
+
+def content_of(call: Call) -> bytes | None:
+    """The bytes of a request's body; None: they cannot be known without using it up."""
+    body: Any = call.request.body
+    if isinstance(call.upload, FileInPlace):
+        body = call.upload.content()
+    if isinstance(body, str):
+        return body.encode()
+    return b"" if body is None else body if isinstance(body, bytes) else None
 
 
 class FileInPlace:
@@ -83,6 +92,13 @@ class FileInPlace:
         except Exception:
             return False
         return True
+
+    def content(self) -> Any:
+        """From where it stood; it is left there."""
+        self.given.seek(self.start)
+        content = self.given.read()
+        self.given.seek(self.start)
+        return content
 
     def release(self) -> None: ...
 

@@ -91,6 +91,8 @@ class Ending(Enum):
     VETOED = "when= said no"
     REFUSED = "refused locally"
     DEADLINE = "deadline exceeded"
+    NOT_WAITED_FOR = "not waited for: there is a way to degrade"
+    DEGRADED = "a degraded answer"
     CANCELLED = "cancelled"
 
 
@@ -155,12 +157,15 @@ class Reason(Enum):
     ATTEMPTS = "attempts exhausted"
     BUDGET = "retry budget exhausted"
     NOT_RETRYABLE = "not retryable"
+    DEGRADED = "degraded"
+    QUEUED = "queued"
+    ALL_FAILED = "all providers failed"
 
 
 class Rejection:
     """Our refusal, as a value: only mounts and `execute` make exceptions of it."""
 
-    __slots__ = ("cause", "host", "limit", "reason", "response", "retry_after", "scope", "since")
+    __slots__ = ("cause", "facts", "host", "limit", "reason", "response", "retry_after", "scope", "since")
 
     def __init__(
         self,
@@ -173,7 +178,10 @@ class Rejection:
         scope: str | None = None,
         cause: BaseException | None = None,
         response: Any = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
+        self.facts = facts
+        """Further attributes of the exception."""
         self.reason = reason
         self.host = host
         self.retry_after = retry_after
@@ -200,7 +208,7 @@ class Response(Protocol):
     def headers(self) -> Headers: ...
 
 
-def reject_async(function: Callable[..., Any] | None, field: str) -> None:
+def reject_async(function: Callable[..., Any] | None, field: str, cure: str = "give a plain function") -> None:
     """Refuse a coroutine function where the answer is needed at once."""
     if function is None:
         return
@@ -211,4 +219,4 @@ def reject_async(function: Callable[..., Any] | None, field: str) -> None:
         plain = plain.func
     code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
     if getattr(code, "co_flags", 0) & 0x280:  # CO_COROUTINE | CO_ASYNC_GENERATOR, without importing inspect
-        raise TypeError(f"{field} is an async function, but its answer is needed at once: give a plain function")
+        raise TypeError(f"{field} is an async function, but its answer is needed at once: {cure}")

@@ -1,0 +1,1 @@
+"""What to answer when we may not, or could not, send: one file per step."""
