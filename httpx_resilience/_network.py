@@ -266,6 +266,8 @@ class _Stream:
         self.is_exact = not self._is_shared and _is_from(self.core, inner)
         self.is_dead = False
         """TLS was to begin on it, and failed."""
+        if self._is_shared and opening is not None:  # its first words may leave with another's write
+            opening.watch.is_proof, opening.watch.wrote = False, True
 
     def _limit(self, timeout: float | None, late: type[Exception], data: bytes = b"") -> float | None:
         """What the library's stream is to be given as `timeout`. Tells the attempt of a write."""
@@ -274,9 +276,11 @@ class _Stream:
         if type(timeout) is not Left:
             return timeout
         watch = timeout.watch
-        watch.is_proof, watch.is_exact = not self._is_shared, self.is_exact
-        if data or self._is_shared:
-            watch.wrote = True
+        watch.is_exact = self.is_exact
+        if self._is_shared:
+            watch.is_proof, watch.wrote = False, True
+        elif data:
+            watch.is_proof = watch.wrote = True
         try:
             return watch.seconds(timeout.own, timeout.until)
         except OutOfTime as error:
@@ -358,13 +362,14 @@ class Stream(_Stream):
             return Stream(self._tls(ssl_context, server_hostname, timeout), self._backend)
         with _Connecting(timeout, self.core):
             limit = timeout.or_least()
+            wrote = timeout.watch.wrote
             if self.is_exact and isinstance(self._sock, ssl.SSLSocket):
                 clamped(self._sock)
                 limit = timeout
             try:
                 inner = self._tls(ssl_context, server_hostname, limit)
             finally:
-                timeout.watch.wrote = False  # handshakes are no part of the request
+                timeout.watch.wrote = wrote  # handshakes are no part of the request
             return Stream(inner, self._backend, timeout)
 
     def _tls(self, context: ssl.SSLContext, server_hostname: str | None, timeout: float | None) -> Any:

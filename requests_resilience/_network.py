@@ -230,11 +230,12 @@ class _Connection(_Base):
 
     def connect(self) -> None:
         timeout = self.timeout
+        wrote = type(timeout) is Left and timeout.watch.wrote
         try:
             super().connect()
         finally:
             if type(timeout) is Left:  # until here only a proxy was spoken to
-                timeout.watch.wrote = False
+                timeout.watch.wrote = wrote
         self.sock = clamped(self.sock)
         if type(timeout) is Left and self.sock is not None:
             watch = timeout.watch

@@ -87,8 +87,9 @@ class Peer:
         """End every connection and thread."""
         self._stopped.set()
         self._hang_up()
-        for thread in list(self._threads):
-            thread.join(LONGEST)
+        for _ in range(2):  # who listens may have taken one more connection while being told to stop
+            for thread in list(self._threads):
+                thread.join(LONGEST)
         if any(thread.is_alive() for thread in self._threads):
             raise AssertionError("the scripted peer did not end")
 

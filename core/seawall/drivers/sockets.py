@@ -49,14 +49,14 @@ class Clamp(_Base):
     def send(self, *args: Any, **options: Any) -> int:
         if self._left is not None:
             self._bound(self._left)
-            self._left.watch.wrote = True
+            self._left.watch.is_proof = self._left.watch.wrote = True
         return super().send(*args, **options)
 
     def sendall(self, *args: Any, **options: Any) -> None:
         # CPython bounds the whole of it: in C for a plain socket; under TLS it is a loop of `send`.
         if self._left is not None:
             self._bound(self._left)
-            self._left.watch.wrote = True
+            self._left.watch.is_proof = self._left.watch.wrote = True
         super().sendall(*args, **options)
 
     def rest(self) -> None:
@@ -64,7 +64,7 @@ class Clamp(_Base):
         self._left = None
 
     def _bound(self, left: Left) -> None:
-        left.watch.is_exact = left.watch.is_proof = True
+        left.watch.is_exact = True
         super().settimeout(left.seconds())
 
 
