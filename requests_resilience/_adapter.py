@@ -112,6 +112,7 @@ class _Port(Threads):
             clock = admission.call.state.clock
             ends = clock.monotonic() + PEEK_SECONDS
             ahead = self._read_ahead(response, admission, lambda size: size <= PEEK_BYTES and clock.monotonic() < ends)
+            ahead.take_error()  # the response raises it, should anybody read that far
             if ahead.complete:
                 admission.finish()
         return ahead.head if ahead.complete else None
@@ -130,7 +131,7 @@ class _Port(Threads):
                 inspector.end()
                 admission.is_over = True
             if ahead.error is not None:
-                return ahead.error
+                return ahead.take_error()
             watch.content()
         return None
 

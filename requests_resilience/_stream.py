@@ -198,6 +198,11 @@ class ReadAhead:
         self.error: Exception | None = None
         """What broke it: raised to whoever reads that far."""
 
+    def take_error(self) -> Exception | None:
+        """Not held any longer: its traceback leads to frames that hold us."""
+        error, self.error = self.error, None
+        return error
+
 
 class _Again(io.RawIOBase):
     """Bytes read ahead, then the rest of the answer they are from, or the error that broke it."""
