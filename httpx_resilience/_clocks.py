@@ -44,7 +44,7 @@ class LiveTimeouts(dict[str, Any]):
         # The headers are sent and read with the same limit as the body, if a socket of ours asks it again each time.
         if key == "read":
             left = self.left_to_read
-            if left is None or not (watch.is_exact and watch.is_reading):
+            if left is None or not watch.is_exact or watch.reads_since is None:
                 left = self.left_to_read = watch.read_within(own)
         elif key == "write":
             left = self.left_to_write

@@ -290,7 +290,7 @@ class _Stream:
         """The same while only a proxy was spoken to, or nobody: is this for a proxy?"""
         opening = self._opening
         assert opening is not None
-        if data and not data.startswith(_TO_A_PROXY):  # an empty write ends each request
+        if data and not data.startswith(_TO_A_PROXY):
             self._opening = None
             if type(timeout) is Left:
                 timeout.watch.speaks_to(proxy=False)
@@ -332,11 +332,11 @@ class Stream(_Stream):
             raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if not buffer:  # the library ends each request so
+            return
         limit = self._limit(timeout, self.core.WriteTimeout, buffer)
         if self._is_nested or type(timeout) is not Left or not self.is_exact:
             self.inner.write(buffer, timeout if self._is_nested else limit)
-            return
-        if not buffer:
             return
         sock = self._sock
         try:
@@ -396,7 +396,8 @@ class AsyncStream(_Stream):
             raise
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self.inner.write(buffer, self._limit(timeout, self.core.WriteTimeout, buffer))
+        if buffer:
+            await self.inner.write(buffer, self._limit(timeout, self.core.WriteTimeout, buffer))
 
     def _limit(self, timeout: float | None, late: type[Exception], data: bytes = b"") -> float | None:
         if self._is_shared and type(timeout) is Left:  # what times out here fails every request on the connection

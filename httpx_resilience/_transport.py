@@ -94,7 +94,7 @@ class _Port(ABC):
         body.status = response.status_code
         watch = body.watch
         if watch is not None:
-            watch.headers(streamed=call.policy.stream or streams(response))
+            watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
         if response.is_closed:  # a mock's, read before
             body.is_over = True
         else:

@@ -89,7 +89,7 @@ class _Port(Threads):
         admission.status = response.status_code
         raw = response.raw
         if watch is not None:
-            watch.headers(streamed=stream or call.policy.stream or streams(response))
+            watch.headers(streamed=watch.minds_streaming and (stream or call.policy.stream or streams(response)))
             if not watch.is_exact:
                 self._loosen(watch, raw, read)
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.

@@ -107,7 +107,8 @@ class Clocks(Timeout):
     """urllib3's timeout for one attempt, whose numbers know it."""
 
     def __init__(self, watch: Watch, connect: float | None, read: float | None) -> None:
-        super().__init__(connect=connect, read=read)
+        # Nothing is checked again, and what urllib3 keeps for itself is never looked at.
+        self._connect = self._read = self.total = self._start_connect = None
         self.watch = watch
         self.own_connect = connect
         self.own_read = read

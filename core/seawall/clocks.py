@@ -37,7 +37,6 @@ class Watch:
         "_content_by",
         "_headers_at",
         "_pause",
-        "_reads_since",
         "_since",
         "_started",
         "_waits_for_content",
@@ -46,6 +45,7 @@ class Watch:
         "is_exact",
         "is_proof",
         "now",
+        "reads_since",
         "wrote",
     )
 
@@ -62,7 +62,8 @@ class Watch:
         self._pause: float | None = limits.idle if idles else None
         """Longest single operation, where no clock bounds the phase."""
         self._connect_by: float | None = started + limits.connect if limits.connect_is_ours else None
-        self._reads_since: float | None = None
+        self.reads_since: float | None = None
+        """When the clock of the first byte began to run."""
         self._headers_at: float | None = None
         self._content_by: float | None = None
         self._waits_for_content = False
@@ -88,8 +89,8 @@ class Watch:
     def speaks_to(self, *, proxy: bool) -> None:
         """What goes over the wire is for a proxy, so there is no connection yet; or, for the first time, it is not."""
         self.is_connecting = proxy
-        if self._reads_since is not None:  # that was the proxy's answer
-            self._reads_since, self.ends = None, earliest(self._call.deadline, self._attempt_by)
+        if self.reads_since is not None:  # that was the proxy's answer
+            self.reads_since, self.ends = None, earliest(self._call.deadline, self._attempt_by)
 
     def write_within(self, own: float | None) -> Left:
         """The limit of sending. Always one that knows its attempt: it is how a socket of ours tells of a write."""
@@ -99,17 +100,17 @@ class Watch:
     def read_within(self, own: float | None) -> Left | None:
         """The limit of reading: the headers, then the body."""
         self.is_connecting = False
-        if self._reads_since is None:
-            self._reads_since = self.now()
+        if self.reads_since is None:
+            self.reads_since = self.now()
             first_byte = self._call.limits.first_byte
             if first_byte is not None:
-                self.ends = earliest(self.ends, self._reads_since + first_byte)
+                self.ends = earliest(self.ends, self.reads_since + first_byte)
         return self._left(own, None)
 
     def whole_within(self) -> float | None:
         """The limit of everything up to the headers, where the single steps cannot be seen."""
-        if self._reads_since is None:
-            self._reads_since = self._started
+        if self.reads_since is None:
+            self.reads_since = self._started
             first_byte = self._call.limits.first_byte
             if first_byte is not None:
                 self.ends = earliest(self.ends, self._started + first_byte)
@@ -117,9 +118,10 @@ class Watch:
         return self.seconds(None, None)
 
     @property
-    def is_reading(self) -> bool:
-        """Does the clock of the first byte run, or has it?"""
-        return self._reads_since is not None
+    def minds_streaming(self) -> bool:
+        """Does it matter to any clock whether the answer streams? Looking at its type costs as much as the rest."""
+        limits = self._call.limits
+        return limits.stream is not None or limits.first_content is not None
 
     @property
     def is_running(self) -> bool:
@@ -161,8 +163,8 @@ class Watch:
         call, limits = self._call, self._call.limits
         if self._headers_at is None:
             first_byte = None
-            if self._reads_since is not None and limits.first_byte is not None:
-                first_byte = self._reads_since + limits.first_byte
+            if self.reads_since is not None and limits.first_byte is not None:
+                first_byte = self.reads_since + limits.first_byte
             connect = self._connect_by if self.is_connecting else None
             candidates = [(call.deadline, "total"), (connect, "connect"), (self._attempt_by, "attempt")]
             candidates.append((first_byte, "first_byte"))

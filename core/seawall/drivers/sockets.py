@@ -21,15 +21,22 @@ else:
 
 SOCKET: Final = socket.socket
 """The class there was at import; gevent exchanges it."""
+_CLOSE_ENOUGH: Final = 0.001
+"""Seconds by which the socket's own limit may be too long: telling it is a system call."""
 
 
 class Clamp(_Base):
     """Mixed into a socket class. Between calls it knows nothing of any."""
 
     _left: Left | None = None
+    _limit: float = 0.0
+    """What the socket underneath was told last, for `_left`."""
 
     def settimeout(self, value: float | None) -> None:
-        self._left = value if type(value) is Left else None
+        if type(value) is Left:
+            self._left, self._limit = value, float(value)
+        else:
+            self._left = None
         super().settimeout(value)
 
     def gettimeout(self) -> float | None:
@@ -65,7 +72,10 @@ class Clamp(_Base):
 
     def _bound(self, left: Left) -> None:
         left.watch.is_exact = True
-        super().settimeout(left.seconds())
+        seconds = left.seconds()
+        if not 0 <= self._limit - seconds < _CLOSE_ENOUGH:
+            super().settimeout(seconds)
+            self._limit = seconds
 
 
 class _Clamped(Clamp, socket.socket):
