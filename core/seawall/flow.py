@@ -59,7 +59,7 @@ REASONS: Final[dict[Ending | None, Reason]] = {
 class _Last:
     """How the last attempt ended, to be handed over if nothing better comes."""
 
-    __slots__ = ("error", "outcome", "raises", "response")
+    __slots__ = ("broke", "error", "outcome", "raises", "response")
 
     def __init__(self, outcome: Outcome, response: Any, error: BaseException | None) -> None:
         self.outcome = outcome
@@ -67,6 +67,8 @@ class _Last:
         self.error = error
         """Once settled held nowhere else, and not after the call: its frames hold us, and who holds it makes a circle,
         which waits for the collector with all that the frames of the client hold."""
+        self.broke: Exception | None = None
+        """What broke the answer while it was held until its first content."""
         self.raises = False
         """Is it a failure that the caller wants as an exception of ours?"""
 
@@ -169,7 +171,7 @@ async def run(call: Call, runtime: Runtime) -> Any:
             try:
                 if admission.inspector is not None:
                     outcome = last.outcome = judge_stream(call, admission, outcome, broke, runtime)
-                broke = None  # its traceback leads to this frame
+                last.broke, broke = broke, None
                 delay = next_step(call, admission, outcome, runtime, now)
             except BaseException:
                 await _drop(call, admission, response, runtime)
@@ -320,7 +322,7 @@ def _give_up(call: Call, last: _Last) -> Rejection | Failed:
     outcome, name = last.outcome, call.state.name
     if last.raises and outcome.scope != "total":
         reason = REASONS.get(call.ending, Reason.NOT_RETRYABLE)
-        cause = last.take_error() or outcome.error
+        cause, last.broke = last.take_error() or last.broke, None
         return Rejection(reason, name, outcome.retry_after, cause=cause, response=last.response)
     error = last.take_error()
     if outcome.scope is not None:
