@@ -16,10 +16,10 @@ from __future__ import annotations
 import ssl
 import sys
 from importlib import import_module
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall.clocks import Left
+from seawall.drivers.forks import Lock
 from seawall.drivers.resolver import addresses, addresses_async
 from seawall.drivers.sockets import clamped
 from seawall.runtime import OutOfTime
@@ -36,7 +36,7 @@ _TO_A_PROXY: Final = (b"CONNECT ", b"\x05", b"\x01")
 _LIMIT: Final = "_seawall_limit"
 """On an error of connecting: the limit it had. The library pauses before another try, and tells the pause nothing."""
 
-_mounting = Lock()
+_mounting: Final = Lock()
 
 
 def clamp(transport: Any) -> bool:

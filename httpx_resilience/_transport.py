@@ -7,7 +7,6 @@ can inherit from both without importing both. Type checkers see the base classes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, Union, cast
 
 from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
@@ -19,8 +18,8 @@ from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrading import journey, on_behalf
-from seawall.drivers import forks
 from seawall.drivers.aio import Loops, within
+from seawall.drivers.forks import Lock
 from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
 from seawall.flow import Failed, turned_away
@@ -411,15 +410,10 @@ class _Mounted:
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
-        self.begin_afresh()
-        forks.follow(self)
+        self._first = Lock()
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
             self._attach()
-
-    def begin_afresh(self) -> None:
-        """At the beginning, and in the child of a fork."""
-        self._first = Lock()
 
     def _attach(self) -> None:
         """Put sockets that obey our clocks under the transport, if the user allows it and it can be done."""

@@ -15,7 +15,6 @@ import socket
 import sys
 import time
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
@@ -23,6 +22,7 @@ from urllib3.util import Timeout, connection
 
 from seawall.clocks import Left
 from seawall.drivers.aside import Aside
+from seawall.drivers.forks import Lock
 from seawall.drivers.resolver import addresses
 from seawall.drivers.sockets import SOCKET, Clamp, clamped, is_clamped
 from seawall.drivers.threads import Threads
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOOK: Final = "proxy_manager_for"
 
-_mounting = Lock()
+_mounting: Final = Lock()
 
 
 class _Classes(dict[str, Any]):

@@ -25,6 +25,29 @@ def test__result__is_given_and_not_put_away() -> None:
     assert unwanted == []
 
 
+def test__over_before_anybody_waits__is_kept_for_who_will() -> None:
+    unwanted: list[Any] = []
+    work = Aside(lambda: "made", unwanted.append)
+    work.start()
+    while not work.is_over:
+        time.sleep(0.001)
+    time.sleep(0.01)
+    assert wait_for(work, 5) == "made"
+    assert unwanted == []
+
+
+def test__no_thread_to_be_had__is_done_by_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        work = Aside(lambda: "made")
+        work.start()
+    assert not work.is_over
+    assert wait_for(work, 5) == "made"
+
+
 def test__left__its_result_is_put_away_when_it_comes() -> None:
     gate, put_away = threading.Event(), threading.Event()
     unwanted: list[Any] = []

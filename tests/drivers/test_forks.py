@@ -119,20 +119,25 @@ done.set()
     assert answer == [["closed", 0, 0, 0], 2]
 
 
-def test__first_use_under_way_at_the_fork__does_not_hold_up_the_child() -> None:
+@pytest.mark.parametrize(
+    "lock", ["transport._first", "httpx_resilience._network._mounting", "requests_resilience._network._mounting"]
+)
+def test__first_use_or_mounting_under_way_at_the_fork__does_not_hold_up_the_child(lock: str) -> None:
     assert (
         said(
-            """
+            f"""
+import requests, requests_resilience, httpx_resilience
 from httpx_resilience import ResilientTransport
 transport = ResilientTransport(resilience=Resilience(only()))
 held, done = threading.Event(), threading.Event()
 def holder():
-    with transport._first:
+    with {lock}:
         held.set()
         done.wait(10)
 threading.Thread(target=holder).start()
 held.wait(10)
 def call():
+    requests_resilience.mount(requests.Session(), Resilience(only()))
     try:
         transport.handle_request(httpx.Request("GET", "http://127.0.0.1:1"))
     except httpx.ConnectError:

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from seawall.drivers import resolver
+from seawall.drivers.aside import Aside
 from seawall.drivers.resolver import addresses, addresses_async
 from seawall.policies.bulkhead import Ticket
 from seawall.runtime import OutOfTime
@@ -58,7 +59,7 @@ def is_quiet() -> bool:
 
 
 def waiters() -> int:
-    return sum(len(lookup.waiting) for lookup in list(resolver._lookups.under_way.values()))
+    return sum(len(lookup._waiting) for lookup in list(resolver._lookups.under_way.values()))
 
 
 @pytest.mark.usefixtures("quick_collections")
@@ -99,13 +100,13 @@ def test__finaliser_that_leaves_while_its_thread_asks__neither_hangs_nor_is_lost
     monkeypatch.setattr(resolver.Loops, "wait", forever)
     dropped: list[Coroutine[Any, Any, Any]] = [addresses_async("other.test", 80, 10)]
     dropped[0].send(None)
-    plain = resolver._Lookup.__init__
+    plain = Aside.__init__
 
     def collecting(*args: Any) -> None:
         dropped.clear()  # as a collection would, which may begin at any allocation
         plain(*args)
 
-    monkeypatch.setattr(resolver._Lookup, "__init__", collecting)
+    monkeypatch.setattr(Aside, "__init__", collecting)
     with threads(lambda: addresses(NAME, 80, 10), seconds=5):
         until(lambda: server.asked == 2 and waiters() == 1)
         server.gate.set()
@@ -117,9 +118,8 @@ def test__waiter_that_leaves_while_the_others_are_told__hides_nobody(server: Nam
         until(lambda: waiters() == 1)
         (lookup,) = resolver._lookups.under_way.values()
         first, second = Ticket(0), Ticket(0)
-        for ticket in (first, second):
-            lookup.tell(ticket)
-        first.on_wake(lambda: lookup.waiting.remove(first))
+        lookup._waiting += [first, second]
+        first.on_wake(lambda: lookup._waiting.remove(first))
         second.on_wake(lambda: told.append("second"))
         server.gate.set()
     assert told == ["second"]

@@ -153,7 +153,7 @@ until(lambda: peer.count == 2 and resilience.snapshots()[0].queue_depth == 4)
 socket.getaddrinfo = lambda *args, **options: threading.Event().wait()
 for make in (client, session):
     threading.Thread(target=lambda make=make: make().get("http://api.test/x"), daemon=True).start()
-until(lambda: sum(thread.name == "seawall-resolver" for thread in threading.enumerate()) >= 1)
+until(lambda: sum(thread.name == "seawall-aside" for thread in threading.enumerate()) >= 1)
 """,
     "lookups that end while it ends": """
 socket.getaddrinfo = lambda *args, **options: time.sleep(0.05) or []

@@ -43,7 +43,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
     yield played
     played.release.set()
     end = time.monotonic() + 5
-    while resolver._under_way:
+    while resolver._lookups.under_way:
         assert time.monotonic() < end
         time.sleep(0.002)
 
@@ -132,22 +132,12 @@ def test__too_many_at_a_time__a_further_one_fails_at_once(names: Names, monkeypa
         resolver.addresses("a.test", 80, 5)
 
 
-def test__no_thread_to_be_had__is_a_lookup_that_failed(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", start)
-    with pytest.raises(socket.gaierror, match="no thread"):
-        resolver.addresses("a.test", 80, 5)
-    assert not resolver._under_way
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test__child_process__does_not_wait_for_a_lookup_of_its_parents(names: Names) -> None:
     with pytest.raises(OutOfTime):
         resolver.addresses("hangs.test", 80, 0.02)
-    with resolver._lock:
+    with resolver._lookups.lock:
         child = os.fork()
         if child == 0:  # nothing here may reach pytest
             code = 1

@@ -16,7 +16,7 @@ import pytest
 
 from httpx_resilience import _network, mount
 from seawall import Bulkhead
-from seawall.clocks import Left, Watch
+from seawall.clocks import Watch
 from tests.contract import steps
 from tests.contract.peer import Peer
 from tests.contract.settings import RECOVERS_IN, only, recovering, retrying, tripping
@@ -193,12 +193,12 @@ def test__two_addresses_that_connect_at_once__one_is_closed(
         inner = Slow(core)
         call = begin(only())
         call.limits = call.policy.limits(None, None)
-        left = Left(5, None, None, Watch(call, call.started))
+        left = Watch(call, call.started).connect_within(5)
         connected: list[Any] = []
         async with anyio.create_task_group() as tasks:
 
             async def connect() -> None:
-                connected.append(await _network.AsyncBackend(inner, core)._first([NEAR, SLOW], 80, left, {}))
+                connected.append(await _network.AsyncBackend(inner, core, None)._first([NEAR, SLOW], 80, left, {}))
 
             tasks.start_soon(connect)
             while len(waiting) < 2:

@@ -37,6 +37,9 @@ class Aside:
         self._waiting: list[Ticket] = []
         self._unclaimed = [True]
         """Whoever takes this out has the result: one who waited for it, or nobody."""
+        self._is_left = False
+        """Somebody waited for it no longer."""
+        self._has_thread = True
         self.is_over = False
         self._result: Any = None
         self._error: BaseException | None = None
@@ -45,8 +48,8 @@ class Aside:
         run = copy_context().run
         try:
             threading.Thread(target=run, args=(self._run,), name="seawall-aside", daemon=True).start()
-        except RuntimeError:  # there is none to be had, at the end of the process, say: late is better than never
-            self._run()
+        except RuntimeError:  # there is none to be had, at the end of the process, say: who waits does it
+            self._has_thread = False
 
     def _run(self) -> None:
         try:
@@ -55,10 +58,9 @@ class Aside:
             self._error = error
         finally:
             self.is_over = True
-            waiting = list(self._waiting)  # who leaves meanwhile must not shift the next one out of sight
-            for ticket in waiting:
+            for ticket in list(self._waiting):  # who leaves meanwhile must not shift the next one out of sight
                 ticket.wake()
-            if not waiting:
+            if self._is_left:
                 self._put_away()
 
     async def result(self, seconds: float, waiter: Threads | Loops) -> Any:
@@ -66,15 +68,20 @@ class Aside:
         ticket = Ticket(0)
         self._waiting.append(ticket)
         try:
+            if not self._has_thread and not self.is_over:
+                self._run()
             if not self.is_over:  # set before `_run` looked who waits, or after: one of the two sees the other
                 await waiter.wait(ticket, seconds)
+            if not self.is_over:
+                raise OutOfTime("it did not end in time")
         except BaseException:
             self._leave(ticket)
-            if self.is_over:
+            self._is_left = True
+            if self.is_over:  # as above: here, or in `_run`
                 self._put_away()
             raise
         self._leave(ticket)
-        if not self.is_over or not self._claim():
+        if not self._claim():
             raise OutOfTime("it did not end in time")
         if self._error is not None:
             raise _another(self._error)

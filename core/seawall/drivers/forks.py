@@ -10,7 +10,8 @@ that the system's clock draws from.
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from threading import RLock
+from typing import Any, Protocol
 from weakref import WeakSet
 
 
@@ -26,6 +27,24 @@ _heirs: WeakSet[Heir] = WeakSet()
 
 follow = _heirs.add
 """Call `begin_afresh` of this object in the child of every fork, as long as it lives."""
+
+
+class Lock:
+    """For `with`: a lock that is free in the child of a fork, unless the thread that forked holds it."""
+
+    def __init__(self) -> None:
+        self._lock: Any = RLock()
+        follow(self)
+
+    def begin_afresh(self) -> None:
+        if not self._lock._is_owned():
+            self._lock = RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _in_child() -> None:
