@@ -7,7 +7,19 @@ import time
 
 from benchmarks.measure import Goal, goal_table
 
-QUESTIONS = ("overhead", "threads", "waiting", "tasks", "inflight", "fastfail", "hosts", "imports")
+QUESTIONS = (
+    "overhead",
+    "clamp",
+    "threads",
+    "waiting",
+    "tasks",
+    "inflight",
+    "fastfail",
+    "hosts",
+    "imports",
+    "stale",
+    "streams",
+)
 
 
 def main() -> None:

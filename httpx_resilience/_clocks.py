@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from seawall.clocks import Watch
+    from seawall.clocks import Left, Watch
 
 NO_TIMEOUT: Final[dict[str, Any]] = {}
 
@@ -18,26 +18,49 @@ class LiveTimeouts(dict[str, Any]):
     Equal to what the client had set, should anybody compare.
     """
 
-    __slots__ = ("client", "watch")
+    __slots__ = ("client", "is_hard", "left_to_read", "left_to_write", "watch")
 
-    def __init__(self, given: Mapping[str, Any], watch: Watch) -> None:
-        super().__init__(given)
-        self.client = given
-        """What the client itself had set."""
-        self.watch = watch
+    client: Mapping[str, Any]
+    """What the client itself had set."""
+    watch: Watch
+    is_hard: bool
+    """The pool underneath makes connections of ours."""
+    left_to_read: Left | None
+    left_to_write: Left | None
 
     def __getitem__(self, key: str) -> Any:
         return self.get(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        own = super().get(key, default)
+        own, watch = self.client.get(key, default), self.watch
+        left: Left | None
+        # The headers are sent and read with the same limit as the body, if a socket of ours asks it again each time.
         if key == "read":
-            left: Any = self.watch.read_within(own)
+            left = self.left_to_read
+            if left is None or not (watch.is_exact and watch.is_reading):
+                left = self.left_to_read = watch.read_within(own)
         elif key == "write":
-            left = self.watch.write_within(own)
+            left = self.left_to_write
+            if left is None or not watch.is_exact:
+                left = self.left_to_write = watch.write_within(own)
+        elif key == "pool":
+            left = watch.pool_within(own, is_exact=self.is_hard)
         else:
-            left = self.watch.connect_within(own)
+            left = watch.connect_within(own)
         return own if left is None else left
+
+
+def given_timeouts(request: Any) -> Mapping[str, Any]:
+    """What the client itself had set."""
+    given: Mapping[str, Any] = request.extensions.get("timeout") or NO_TIMEOUT
+    return given.client if type(given) is LiveTimeouts else given  # one request object sent several times at once
+
+
+def live(given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> LiveTimeouts:
+    """The client's timeouts for one attempt."""
+    made = LiveTimeouts(given)  # an __init__ in Python would take as long again
+    made.client, made.watch, made.is_hard, made.left_to_read, made.left_to_write = given, watch, is_hard, None, None
+    return made
 
 
 def as_given(extensions: Any) -> Any:

@@ -6,7 +6,7 @@ import httpx2
 
 from httpx_resilience._library import Library
 from httpx_resilience._stream import AsyncBodyLogic, BodyLogic
-from seawall import errors
+from seawall import bodies, errors
 
 
 class Body(BodyLogic, httpx2.SyncByteStream):
@@ -14,6 +14,14 @@ class Body(BodyLogic, httpx2.SyncByteStream):
 
 
 class AsyncBody(AsyncBodyLogic, httpx2.AsyncByteStream):
+    pass
+
+
+class Upload(bodies.Upload, httpx2.SyncByteStream):
+    pass
+
+
+class AsyncUpload(bodies.AsyncUpload, httpx2.AsyncByteStream):
     pass
 
 
@@ -57,10 +65,24 @@ class NonRetryable(errors.NonRetryable, ResilienceError):
     pass
 
 
+class AllProvidersFailed(errors.AllProvidersFailed, ResilienceError):
+    pass
+
+
+class ServiceDegraded(errors.ServiceDegraded, ResilienceError):
+    pass
+
+
+class Queued(errors.Queued, ResilienceError):
+    pass
+
+
 LIBRARY = Library(
     httpx2,
     Body,
     AsyncBody,
+    Upload,
+    AsyncUpload,
     {
         errors.CircuitOpen: CircuitOpen,
         errors.HalfOpenLimit: HalfOpenLimit,
@@ -71,5 +93,8 @@ LIBRARY = Library(
         errors.RetryBudgetExhausted: RetryBudgetExhausted,
         errors.MaxRetriesExceeded: MaxRetriesExceeded,
         errors.NonRetryable: NonRetryable,
+        errors.AllProvidersFailed: AllProvidersFailed,
+        errors.ServiceDegraded: ServiceDegraded,
+        errors.Queued: Queued,
     },
 )

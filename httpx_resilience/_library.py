@@ -6,12 +6,15 @@ httpx2's alias switched on, `import httpx` gives httpx2.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any
 
 from seawall import classification
 from seawall.outcome import ErrorKind, Outcome, Sent
 
 if TYPE_CHECKING:
+    from seawall._story import Call
+    from seawall.degrade.answer import Answer
     from seawall.errors import ResilienceError
 
 _KINDS = (
@@ -41,10 +44,14 @@ class Library:
         module: Any,
         body: type[Any],
         async_body: type[Any],
+        upload: type[Any],
+        async_upload: type[Any],
         leaves: dict[type[ResilienceError], type[ResilienceError]],
     ) -> None:
         self.body = body
         self.async_body = async_body
+        self.upload = upload
+        self.async_upload = async_upload
         self.leaves = leaves
         self.response: Any = module.Response
         self.transport: Any = module.HTTPTransport
@@ -68,6 +75,14 @@ class Library:
                 name = ErrorKind.CONNECTION_RESET
         return classification.of_error(error, name)
 
+    def answer(self, call: Call, answer: Answer) -> Any:
+        """The response for an answer of ours."""
+        headers = [(name, value) for name, value in answer.headers if name.lower() != "content-length"]
+        if answer.status != 304:
+            headers.append(("content-length", str(len(answer.content))))
+        stream, extensions = self.byte_stream(answer.content), {"resilience": call}
+        return self.response(answer.status, headers=headers, stream=stream, request=call.request, extensions=extensions)
+
     def is_replayable(self, stream: Any) -> bool:
         """Will a second reading of the request's body give the same bytes?
 
@@ -84,7 +99,8 @@ def _is_replayable_part(part: Any) -> bool:
     if file is None or isinstance(file, str | bytes):
         return hasattr(part, "value") or file is not None
     try:
-        return bool(file.seekable())
+        # The library goes to the start before each reading, the first too, and overlooks it when that fails.
+        return bool(file.seekable()) and file.seek(0, io.SEEK_CUR) >= 0
     except Exception:
         return False
 

@@ -12,7 +12,7 @@ from httpx_resilience._library import library_of
 from seawall.admission import Admission
 from seawall.drivers.aio import within
 from seawall.errors import dress
-from seawall.judging import body_failed, check_time
+from seawall.judging import body_failed, check_time, inspect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,6 +33,11 @@ class ReadAhead:
         self.error: Exception | None = None
         """What broke it: raised again to whoever reads that far."""
 
+    @property
+    def is_open(self) -> bool:
+        """Is there more to read ahead?"""
+        return self.rest is not None and self.error is None
+
 
 class _Body(Admission):
     """What both kinds share."""
@@ -49,12 +54,17 @@ class _Body(Admission):
         check_time(self)
         if piece:
             watch.content()
+            if self.inspector is not None:
+                inspect(self, piece)
 
-    def fail(self, error: Exception) -> Exception:
-        """The body broke: settle, and give the exception to raise."""
+    def fail(self, error: Exception) -> None:
+        """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
+        if self.ahead is not None:
+            self.ahead.error = None
         library = library_of(self.call.request)
         rejection = body_failed(self.call, self, error, library.outcome(error))
-        return error if rejection is None else dress(self.call, rejection, library.leaves)
+        if rejection is not None:
+            raise dress(self.call, rejection, library.leaves)
 
 
 class BodyLogic(_Body):
@@ -79,10 +89,8 @@ class BodyLogic(_Body):
                     self.came(chunk, watch)
                     yield chunk
         except Exception as error:
-            raised = self.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
+            self.fail(error)
+            raise
         except GeneratorExit:  # left early: `close` follows, the headers stand
             raise
         except BaseException:
@@ -135,10 +143,8 @@ class AsyncBodyLogic(_Body):
             self.finish()
             raise
         except Exception as error:
-            raised = self.fail(error)
-            if raised is error:
-                raise
-            raise raised from error
+            self.fail(error)
+            raise
         except BaseException:
             self.abandon()
             raise

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, Union
+from typing import TYPE_CHECKING, Any, Self, Union, cast
 
-from httpx_resilience._clocks import NO_TIMEOUT, LiveTimeouts, as_given
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts, live
 from httpx_resilience._library import Library, library_of
-from httpx_resilience._network import clamp, speaks_http2, unclamp
+from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
+from httpx_resilience._upload import error_of, give_back, lend, prepare, repeatable
 from seawall.classification import streams
 from seawall.clocks import Watch
+from seawall.degrade.answer import Answer
+from seawall.degrading import journey, on_behalf
+from seawall.drivers import forks
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
-from seawall.flow import Failed, run, turned_away
+from seawall.errors import dress, to_raise
+from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
-    answer_body,
     blame,
     keep_alive,
-    retry_after_header,
+    refusal,
     watch_above,
     watch_below,
 )
@@ -35,7 +38,7 @@ from seawall.outcome import Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier
 
 if TYPE_CHECKING:
@@ -46,8 +49,10 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
+    from seawall.runtime import Runtime
 
     class _SyncBase(httpx.BaseTransport, httpx2.BaseTransport):
         def handle_request(self, request: Any) -> Any: ...
@@ -63,24 +68,25 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "library")
+    __slots__ = ("admission", "inner", "is_hard", "library", "resilience")
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission]) -> None:
+    def __init__(
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
+    ) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
+        self.resilience = resilience
+        self.is_hard = is_hard
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        request = call.request
-        given = request.extensions.get("timeout") or NO_TIMEOUT
-        if type(given) is LiveTimeouts:  # one request object sent several times at once
-            given = given.client
-        limits = call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if limits.passive and call.deadline is None and request.method in SAFE_METHODS:
+        request, limits, policy = call.request, call.limits, call.policy
+        is_passive = limits.passive and call.deadline is None and policy.inspect_streams is False
+        if is_passive and request.method in SAFE_METHODS:
             return None
         watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts(given, watch)
+        return live(given_timeouts(request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -104,29 +110,56 @@ class _Port(ABC):
         if ahead is None:
             clock = admission.call.state.clock
             ends = clock.monotonic() + PEEK_SECONDS
-            ahead = admission.ahead = ReadAhead(self.iterate(admission.inner))
-            try:
-                while ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
-                    chunk = await self.pull(ahead.rest, admission)
-                    if chunk is None:
-                        ahead.rest = None
-                        await self.shut(admission.inner)
-                        break
-                    ahead.chunks.append(chunk)
-                    ahead.size += len(chunk)
-            except Exception as error:
-                ahead.error = error
-            except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
-                raise
-            except BaseException:
-                await self.shut(admission.inner)
-                raise
+            ahead = ReadAhead(self.iterate(admission.inner))
+            while ahead.is_open and ahead.size <= PEEK_BYTES and clock.monotonic() < ends:
+                await self.read_on(admission, ahead)
         return b"".join(ahead.chunks) if ahead.rest is None else None
+
+    async def hold(self, response: Any, admission: Any) -> Exception | None:
+        inspector, watch = admission.inspector, admission.watch
+        if admission.is_over:
+            inspector.feed(response.content)
+            inspector.end()
+            return None
+        watch.body_wanted()
+        ahead = ReadAhead(self.iterate(admission.inner))
+        while ahead.is_open and not inspector.is_decided:
+            await self.read_on(admission, ahead)
+        if ahead.rest is None:
+            inspector.end()
+        if ahead.error is None:
+            watch.content()
+        return ahead.error
+
+    async def read_on(self, admission: Any, ahead: ReadAhead) -> None:
+        """One piece more."""
+        admission.ahead = ahead
+        try:
+            if admission.watch is not None:
+                admission.watch.left()
+            piece = await self.pull(ahead.rest, admission)
+            if piece is None:
+                ahead.rest = None
+                await self.shut(admission.inner)
+                return
+            ahead.chunks.append(piece)
+            ahead.size += len(piece)
+            if admission.inspector is not None:
+                admission.inspector.feed(piece)
+        except Exception as error:
+            ahead.error = error
+        except GeneratorExit:  # no more awaiting: the stream is closed with its last reference
+            raise
+        except BaseException:
+            await self.shut(admission.inner)
+            raise
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:
-            if admission.ahead is not None and admission.ahead.rest is not None:
-                await self.end(admission.ahead.rest)
+            if admission.ahead is not None:
+                admission.ahead.error = None
+                if admission.ahead.rest is not None:
+                    await self.end(admission.ahead.rest)
             if admission.inner is not None:
                 await self.shut(admission.inner)
         except Exception:
@@ -137,8 +170,44 @@ class _Port(ABC):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        original = call.request
+        given = as_given(original.extensions)
+        extensions = {name: value for name, value in given.items() if name != "resilience"}
+        body = {"stream": original.stream} if rewrite.body is None else {"content": rewrite.body}
+        request = type(original)(rewrite.method, rewrite.url, headers=rewrite.headers, extensions=extensions, **body)
+        url = request.url
+        if rewrite.body is None:  # with a stream the library adds no fields of its own
+            request.headers["host"] = url.netloc.decode("ascii")
+            request.headers.update(_framing(original))
+        route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+        other = self.resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        timeouts = given_timeouts(request)
+        other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
+        other.upload = call.upload
+        return await on_behalf(call, other, cast("Runtime", self))
+
+    def content(self, call: Call) -> bytes | None:
+        stream = call.request.stream
+        if not self.library.is_replayable(stream):
+            return None
+        return b"".join(stream)  # a multipart body is put together only now
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if isinstance(answer, Answer):
+            return self.library.answer(call, answer)
+        if not isinstance(answer, self.library.response):
+            raise TypeError("give a seawall.Answer")
+        answer.extensions["resilience"] = call
+        return answer
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, self.library.leaves)
 
     @abstractmethod
     def iterate(self, stream: Any) -> Any: ...
@@ -160,17 +229,22 @@ class _SyncPort(_Port, Threads):
 
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
+        timeouts = self.prepare(call, admission)
         try:
-            if live is None:
+            if timeouts is None:
                 return self.taken(call, admission, self.inner.handle_request(request))
             given = as_given(request.extensions)
-            request.extensions = {**given, "timeout": live}
+            request.extensions = {**given, "timeout": timeouts}
             try:
                 response = self.inner.handle_request(request)
+            except BaseException:
+                if self.is_hard and timeouts.watch.is_connecting:
+                    for connection in left_behind(self.inner):
+                        connection.close()
+                raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
-                live.watch.report()
+                timeouts.watch.report()
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
         return self.taken(call, admission, response)
@@ -188,28 +262,42 @@ class _SyncPort(_Port, Threads):
     async def shut(self, stream: Any) -> None:
         stream.close()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def read(self, response: Any) -> Answer:
+        return _whole(response, response.read())
+
 
 class _AsyncPort(_Port, Loops):
-    __slots__ = ("_scoped",)
+    __slots__ = ("scoped",)
 
-    def __init__(self, inner: Any, library: Library, body: type[Admission], *, scoped: bool) -> None:
-        super().__init__(inner, library, body)
-        self._scoped = scoped
+    def __init__(
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
+    ) -> None:
+        super().__init__(inner, library, body, resilience, is_hard=is_hard)
+        self.scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        live = self.prepare(call, admission)
-        if live is None:
+        timeouts = self.prepare(call, admission)
+        if timeouts is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given, watch = as_given(request.extensions), live.watch
-        request.extensions = {**given, "timeout": live}
+        given, watch = as_given(request.extensions), timeouts.watch
+        request.extensions = {**given, "timeout": timeouts}
         try:
-            if self._scoped and watch.is_running:
+            if self.scoped and watch.is_running:
                 admission.scoped = True
                 response = await within(watch.whole_within(), self.inner.handle_async_request(request))
             else:
                 response = await self.inner.handle_async_request(request)
+        except GeneratorExit:  # no more awaiting
+            raise
+        except BaseException:
+            if self.is_hard and watch.is_connecting:
+                await close_all(left_behind(self.inner))
+            raise
         finally:
             request.extensions = given
             watch.is_exact = watch.is_exact or admission.scoped
@@ -231,14 +319,73 @@ class _AsyncPort(_Port, Loops):
     async def shut(self, stream: Any) -> None:
         await stream.aclose()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
 
-def pass_on(call: Call) -> None:
+    async def read(self, response: Any) -> Answer:
+        return _whole(response, await response.aread())
+
+
+class _SyncUploads(_SyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+class _AsyncUploads(_AsyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            await call.upload.release()
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return error_of(call, error) or super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        return repeatable(call, super().repeatable(call))
+
+
+def pass_on(call: Call, request: Any, response: Any, deadline: float) -> None:
     """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
-    request = call.request
     given = request.extensions.get("resilience")
     if isinstance(given, Carrier):
         given = given.override
-    request.extensions = {**request.extensions, "resilience": Carrier(request, call.deadline or 0.0, call.outer, given)}
+    carrier = Carrier(request, response, "next_request", deadline, call.outer, given)
+    request.extensions = {**request.extensions, "resilience": carrier}
+
+
+def _framing(request: Any) -> list[tuple[str, str]]:
+    """How the library framed a body that is sent as it is."""
+    names = ("content-length", "transfer-encoding")
+    return [(name, request.headers[name]) for name in names if name in request.headers]
+
+
+def _whole(response: Any, content: bytes) -> Answer:
+    left = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in left]
+    return Answer(response.status_code, headers=headers, content=content)
 
 
 class _Mounted:
@@ -264,10 +411,15 @@ class _Mounted:
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
-        self._first = Lock()
+        self.begin_afresh()
+        forks.follow(self)
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
             self._attach()
+
+    def begin_afresh(self) -> None:
+        """At the beginning, and in the child of a fork."""
+        self._first = Lock()
 
     def _attach(self) -> None:
         """Put sockets that obey our clocks under the transport, if the user allows it and it can be done."""
@@ -276,9 +428,11 @@ class _Mounted:
     def _own_limits(self, library: Library) -> dict[str, Any]:
         """What a transport of our own making is to keep unused connections for."""
         seconds = keep_alive(self.resilience)
-        return (
-            {} if seconds is None else {"limits": library.limits(100, 20, seconds)}
-        )  # the library's defaults, but for the last
+        if seconds is None:
+            return {}
+        # The library's own numbers, but for the last.
+        limits = library.limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=seconds)
+        return {"limits": limits}
 
     def detach(self) -> Any:
         """Take everything of ours out of the transport underneath, and return it."""
@@ -298,15 +452,11 @@ class _Mounted:
         watch_above(call, result, self.resilience)
         if type(result) is not Rejection:
             if isinstance(result, Failed):
-                raise blame(call, result.error)
+                raise blame(call, result.take())
             return result
         if call.policy.rejections == "raise":
-            raise dress(call, result, library.leaves)  # in no variable: with its traceback it would be a cycle
-        error = dress(call, result, library.leaves)
-        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-        stream = library.byte_stream(answer_body(error))
-        extensions = {"resilience": call}
-        return library.response(503, headers=headers, stream=stream, request=call.request, extensions=extensions)
+            raise to_raise(call, result, library.leaves)  # in no variable: with its traceback it would be a cycle
+        return library.answer(call, refusal(dress(call, result, library.leaves)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
@@ -338,15 +488,25 @@ class ResilientTransport(_Mounted, _SyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return port.inner.handle_request(request)
-        if call.policy.adds_key:
-            add_key(call)
         result: Any = None if call.state.is_calm else turned_away(call)
         if result is None:
-            result = run_sync(run(call, port))
+            given = given_timeouts(request)
+            call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+            if call.policy.adds_key:
+                add_key(call)
+            if request.stream.__class__ is port.library.byte_stream:
+                result = run_sync(journey(call, port))
+            else:
+                prepare(call, port.library, port.library.upload)
+                uploads = _SyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+                try:
+                    result = run_sync(journey(call, uploads))
+                finally:
+                    call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, request, result, call.deadline)
         return result
 
     def _settle_in(self, request: Any) -> _SyncPort:
@@ -358,7 +518,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = _SyncPort(self.inner, library, library.body)
+        self._port = _SyncPort(self.inner, library, library.body, self.resilience, is_hard=self._is_hard)
         return self._port
 
     def __enter__(self) -> Self:
@@ -391,15 +551,25 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
         call = None if route is None else self.resilience.call(route, request, request.extensions.get("resilience"))
         if call is None:
             return await port.inner.handle_async_request(request)
-        if call.policy.adds_key:
-            add_key(call)
         result: Any = None if call.state.is_calm else turned_away(call)
         if result is None:
-            result = await run(call, port)
+            given = given_timeouts(request)
+            call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+            if call.policy.adds_key:
+                add_key(call)
+            if request.stream.__class__ is port.library.byte_stream:
+                result = await journey(call, port)
+            else:
+                prepare(call, port.library, port.library.async_upload)
+                uploads = _AsyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
+                try:
+                    result = await journey(call, uploads)
+                finally:
+                    await call.upload.forget()
         if call.answer is None:
             result = self._end(call, result, port.library)
         if call.deadline is not None and 300 < result.status_code < 309:
-            pass_on(call)
+            pass_on(call, request, result, call.deadline)
         return result
 
     async def _settle_in(self, request: Any) -> _AsyncPort:
@@ -411,8 +581,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        scoped = not self._is_hard or speaks_http2(self.inner)
-        self._port = _AsyncPort(self.inner, library, library.async_body, scoped=scoped)
+        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, is_hard=self._is_hard)
         return self._port
 
     async def __aenter__(self) -> Self:

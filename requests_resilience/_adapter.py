@@ -3,47 +3,53 @@
 from __future__ import annotations
 
 import io
+from http.client import responses
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
+from requests import Response
 from requests.adapters import BaseAdapter, HTTPAdapter
-from requests.utils import rewind_body
-from urllib3 import HTTPResponse
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.util import Timeout
 
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks, clamp, unclamp
-from requests_resilience._stream import Body, follow, served_again
+from requests_resilience._stream import Body, ReadAhead, follow, served_again
+from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
 from seawall._story import attach
-from seawall.classification import streams
+from seawall.classification import of_error, streams
 from seawall.clocks import Watch
+from seawall.degrade.answer import Answer
+from seawall.degrading import journey, on_behalf
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
-from seawall.flow import Failed, run, turned_away
+from seawall.errors import dress, to_raise
+from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
-    answer_body,
     blame,
     keep_alive,
-    retry_after_header,
+    refusal,
     watch_above,
     watch_below,
 )
-from seawall.outcome import Rejection
+from seawall.outcome import ErrorKind, Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 from seawall.scope import Carrier, earliest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from requests import PreparedRequest, Response
+    from requests import PreparedRequest
 
     from seawall._story import Call
+    from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
 
@@ -53,22 +59,21 @@ Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 class _Port(Threads):
     """The runtime of one adapter. A call carries the arguments of its `send`."""
 
-    __slots__ = ("_adapter",)
+    __slots__ = ("_adapter", "_resilience")
 
     admission = Body
 
-    def __init__(self, adapter: BaseAdapter) -> None:
+    def __init__(self, adapter: BaseAdapter, resilience: Resilience) -> None:
         self._adapter: Any = adapter
+        self._resilience = resilience
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        if admission.number > 1 and isinstance(getattr(request, "_body_position", None), int):
-            rewind_body(request)
         stream, given, verify, cert, proxies = call.sending
         connect, read, total = _client_limits(given)
-        limits = call.limits = call.policy.limits(connect, read)
         timeout, watch = given, None
-        if not limits.passive or call.deadline is not None or request.method not in SAFE_METHODS:
+        is_passive = call.limits.passive and call.deadline is None and call.policy.inspect_streams is False
+        if not is_passive or request.method not in SAFE_METHODS:
             watch = admission.watch = Watch(call, admission.started)
             timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
@@ -104,32 +109,58 @@ class _Port(Threads):
             return response._content or b""
         ahead = admission.ahead
         if ahead is None:
-            raw, clock = response.raw, admission.call.state.clock
-            read = getattr(raw, "read1", raw.read)  # what is there, not all that may come
+            clock = admission.call.state.clock
             ends = clock.monotonic() + PEEK_SECONDS
-            head, complete, error = b"", False, None
-            admission.reading = True  # what breaks here is the flow's to judge, or whoever's reads on
-            try:
-                while len(head) <= PEEK_BYTES and clock.monotonic() < ends:
-                    piece = read(PEEK_BYTES, decode_content=False)
-                    if not piece:
-                        complete = True
-                        raw.release_conn()
-                        break
-                    head += piece
-            except Exception as broken:
-                error = broken
-            except BaseException:
-                response.close()
-                raise
-            finally:
-                admission.reading = False
-            if complete:
+            ahead = self._read_ahead(response, admission, lambda size: size <= PEEK_BYTES and clock.monotonic() < ends)
+            if ahead.complete:
                 admission.finish()
-            response.raw = served_again(raw, admission, head, complete=complete, error=error)
-            ahead = admission.ahead = (head, complete)
-        head, complete = ahead
-        return head if complete else None
+        return ahead.head if ahead.complete else None
+
+    async def hold(self, response: Any, admission: Any) -> Exception | None:
+        inspector, watch = admission.inspector, admission.watch
+        if response._content is not False:
+            inspector.feed(response._content or b"")
+            inspector.end()
+        elif admission.is_over or not hasattr(response.raw, "read1"):  # an urllib3 that reads all or nothing
+            admission.inspector = None
+        else:
+            watch.body_wanted()
+            ahead = self._read_ahead(response, admission, lambda _: not inspector.is_decided)
+            if ahead.complete:
+                inspector.end()
+                admission.is_over = True
+            if ahead.error is not None:
+                return ahead.error
+            watch.content()
+        return None
+
+    def _read_ahead(self, response: Any, admission: Any, goes_on: Callable[[int], bool]) -> ReadAhead:
+        """Read raw while `goes_on(size)`, and put what was read in front of what comes."""
+        raw, watch, inspector = response.raw, admission.watch, admission.inspector
+        read = getattr(raw, "read1", raw.read)  # what is there, not all that may come
+        ahead = admission.ahead = ReadAhead()
+        admission.reading = True  # what breaks here is the flow's to judge, or whoever's reads on
+        try:
+            while goes_on(len(ahead.head)):
+                if watch is not None:
+                    watch.left()
+                piece = read(PEEK_BYTES, decode_content=False)
+                if not piece:
+                    ahead.complete = True
+                    raw.release_conn()
+                    break
+                ahead.head += piece
+                if inspector is not None:
+                    inspector.feed(piece)
+        except Exception as error:
+            ahead.error = error
+        except BaseException:
+            response.close()
+            raise
+        finally:
+            admission.reading = False
+        response.raw = served_again(raw, admission, ahead)
+        return ahead
 
     async def discard(self, response: Any, admission: Any) -> None:
         try:
@@ -142,10 +173,89 @@ class _Port(Threads):
 
     def repeatable(self, call: Call) -> Repeatable:
         request, retry = call.request, call.policy.retry
-        body = request.body
-        replayable = body is None or isinstance(body, bytes | str) or _can_rewind(request)
-        has_key = retry is not None and retry.idempotency_header in request.headers
+        replayable = request.body is None or isinstance(request.body, bytes | str)
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
         return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        request = call.request.copy()
+        request.url, request.headers = rewrite.url, CaseInsensitiveDict(rewrite.headers)
+        request.hooks = default_hooks()
+        if rewrite.body is not None:
+            request.body = rewrite.body
+        if rewrite.body is not None or not is_upload(request.body):
+            request.prepare_content_length(request.body)
+        else:
+            request.headers.update(_framing(call.request))
+        parts = urlsplit(rewrite.url)
+        route = self._resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
+        other = self._resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        connect, read, _ = _client_limits(call.sending[1])
+        other.sending, other.limits = call.sending, other.policy.limits(connect, read)
+        other.upload = call.upload
+        return await on_behalf(call, other, self)
+
+    async def read(self, response: Any) -> Answer:
+        left = {"content-encoding", "content-length", "transfer-encoding"}
+        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
+        return Answer(response.status_code, headers=headers, content=response.content)
+
+    def content(self, call: Call) -> bytes | None:
+        return content_of(call)
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if not isinstance(answer, Answer):
+            if not isinstance(answer, Response):
+                raise TypeError("give a seawall.Answer")
+            attach(answer, call)
+            return answer
+        raw = HTTPResponse(
+            io.BytesIO(answer.content),
+            headers=HTTPHeaderDict(answer.headers),
+            status=answer.status,
+            reason=responses.get(answer.status),
+            preload_content=False,
+        )
+        response = HTTPAdapter.build_response(self._adapter, call.request, raw)
+        attach(response, call)
+        return response
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, LEAVES)
+
+
+class _Uploads(_Port):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        """What the body raised is its maker's, whatever error of a library it looks like."""
+        broken = call.upload.error is not None
+        return of_error(error, ErrorKind.FOREIGN) if broken else super().error(call, error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        known = super().repeatable(call)
+        known.body = known.body or call.upload.can_repeat
+        return known
+
+
+def _framing(request: Any) -> dict[str, str]:
+    """How requests framed a body that is sent as it is."""
+    names = ("Content-Length", "Transfer-Encoding")
+    return {name: request.headers[name] for name in names if name in request.headers}
 
 
 class _Hooks(dict[str, Any]):
@@ -180,7 +290,7 @@ class ResilientAdapter(BaseAdapter):
         self.inner: BaseAdapter = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
-        self._port = _Port(self.inner)
+        self._port = _Port(self.inner, self.resilience)
         self._is_hard = self.resilience.hard_deadlines and clamp(
             self.inner, keep_alive(self.resilience) if adapter is None else None
         )
@@ -204,16 +314,26 @@ class ResilientAdapter(BaseAdapter):
         call = None if route is None else self.resilience.call(route, request, carried)
         if call is None:
             return self.inner.send(request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
-        call.sending = (stream, timeout, verify, cert, proxies)
-        if call.policy.adds_key:
-            add_key(call)
         result: Any = None if call.state.is_calm else turned_away(call)
         if result is None:
-            result = run_sync(run(call, self._port))
+            connect, read, _ = _client_limits(timeout)
+            call.limits = call.policy.limits(connect, read)
+            call.sending = (stream, timeout, verify, cert, proxies)
+            if call.policy.adds_key:
+                add_key(call)
+            if not is_upload(request.body):
+                result = run_sync(journey(call, self._port))
+            else:
+                prepare(call)
+                try:
+                    result = run_sync(journey(call, _Uploads(self.inner, self.resilience)))
+                finally:
+                    call.upload.forget()
         if call.answer is None:
             result = self._end(call, result)
         if call.deadline is not None and 300 < result.status_code < 309:
-            request.hooks = _Hooks(request.hooks, Carrier(request, call.deadline, call.outer))
+            carrier = Carrier(request, result, "next", call.deadline, call.outer)
+            request.hooks = _Hooks(request.hooks, carrier)
         result.connection = self  # digest auth sends its second leg through it
         return result  # type: ignore[no-any-return]
 
@@ -242,19 +362,11 @@ class ResilientAdapter(BaseAdapter):
         watch_above(call, result, self.resilience)
         if type(result) is not Rejection:
             if isinstance(result, Failed):
-                raise blame(call, result.error)
+                raise blame(call, result.take())
             return result
         if call.policy.rejections == "raise":
-            raise dress(call, result, LEAVES)  # in no variable: with its traceback it would be a cycle
-        error = dress(call, result, LEAVES)
-        body = answer_body(error)
-        headers = {"content-type": "application/json", "x-should-retry": "false", **retry_after_header(error)}
-        raw = HTTPResponse(
-            io.BytesIO(body), headers=headers, status=503, reason="Service Unavailable", preload_content=False
-        )
-        response = HTTPAdapter.build_response(self, call.request, raw)  # type: ignore[arg-type]
-        attach(response, call)
-        return response
+            raise to_raise(call, result, LEAVES)  # in no variable: with its traceback it would be a cycle
+        return self._port.respond(call, refusal(dress(call, result, LEAVES)))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
@@ -266,14 +378,6 @@ class ResilientAdapter(BaseAdapter):
 
     def __repr__(self) -> str:
         return f"<ResilientAdapter around {self.inner!r}>"
-
-
-def _can_rewind(request: Any) -> bool:
-    """A file that stood somewhere and can go back there; urllib3's own responses only tell where they stand."""
-    try:
-        return isinstance(request._body_position, int) and bool(request.body.seekable())
-    except Exception:
-        return False
 
 
 def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:

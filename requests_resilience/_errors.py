@@ -51,6 +51,18 @@ class NonRetryable(errors.NonRetryable, ResilienceError):
     pass
 
 
+class AllProvidersFailed(errors.AllProvidersFailed, ResilienceError):
+    pass
+
+
+class ServiceDegraded(errors.ServiceDegraded, ResilienceError):
+    pass
+
+
+class Queued(errors.Queued, ResilienceError):
+    pass
+
+
 LEAVES: Final[dict[type[errors.ResilienceError], type[errors.ResilienceError]]] = {
     errors.CircuitOpen: CircuitOpen,
     errors.HalfOpenLimit: HalfOpenLimit,
@@ -61,6 +73,9 @@ LEAVES: Final[dict[type[errors.ResilienceError], type[errors.ResilienceError]]] 
     errors.RetryBudgetExhausted: RetryBudgetExhausted,
     errors.MaxRetriesExceeded: MaxRetriesExceeded,
     errors.NonRetryable: NonRetryable,
+    errors.AllProvidersFailed: AllProvidersFailed,
+    errors.ServiceDegraded: ServiceDegraded,
+    errors.Queued: Queued,
 }
 
 _KINDS: Final[tuple[tuple[type[Exception], ErrorKind], ...]] = (

@@ -1,35 +1,48 @@
 """Sockets that obey the clocks of the attempt they work for, under urllib3's connections.
 
 urllib3 hands one number to a socket, and http.client reads header after header with
-it. Here that number may be a `Left`, which knows its attempt: a socket of ours keeps
-it when `settimeout` brings it, and asks it again before each operation. So a body read
-in another thread, or a kept-alive connection used by the next call, obeys the right
-clocks.
+it. Here that number may be a `Left`, which knows its attempt; our sockets keep it
+(seawall.drivers.sockets).
 
 Connection and pool classes are exchanged through `pool_classes_by_scheme`, an attribute
 urllib3 documents; what requests adds for proxies is hooked beside it. An adapter that
-has neither is left alone, and its clocks hold per phase.
+has neither is left alone, and its clocks hold per phase (docs/decisions/0013).
 """
 
 from __future__ import annotations
 
 import socket
-import ssl
+import sys
 import time
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util import Timeout, connection
 
 from seawall.clocks import Left
+from seawall.drivers.aside import Aside
 from seawall.drivers.resolver import addresses
+from seawall.drivers.sockets import SOCKET, Clamp, clamped, is_clamped
+from seawall.drivers.threads import Threads
+from seawall.runtime import OutOfTime, run_sync
 
 if TYPE_CHECKING:
     from seawall.clocks import Watch
 
-_PLAIN: Final = "_seawall_plain"
 _HOOK: Final = "proxy_manager_for"
+
+_mounting = Lock()
+
+
+class _Classes(dict[str, Any]):
+    """A manager's pool classes, with ours in their place."""
+
+    def __init__(self, plain: dict[str, Any], keep_alive: float | None) -> None:
+        super().__init__({scheme: _pool(kind, keep_alive) for scheme, kind in plain.items()})
+        self.plain = plain
+        self.users = 1
 
 
 def clamp(adapter: Any, keep_alive: float | None = None) -> bool:
@@ -37,42 +50,56 @@ def clamp(adapter: Any, keep_alive: float | None = None) -> bool:
 
     Raises RuntimeError if gevent took the socket module over after it was imported here.
     """
-    manager = getattr(adapter, "poolmanager", None)
+    manager: Any = getattr(adapter, "poolmanager", None)
     if not isinstance(getattr(manager, "pool_classes_by_scheme", None), dict):
         return False
-    if socket.socket is not _SOCKET:
+    if socket.socket is not SOCKET:
         raise RuntimeError(
-            "seawall: gevent patched the socket module after requests_resilience was imported, so that its sockets "
-            "would block every greenlet: call gevent.monkey.patch_all() first, or use Resilience(hard_deadlines=False)"
+            "seawall: gevent patched the socket module after seawall was imported, so that its sockets would block "
+            "every greenlet: call gevent.monkey.patch_all() first, or use Resilience(hard_deadlines=False)"
         )
-    _exchange(manager, keep_alive)
-    for proxied in getattr(adapter, "proxy_manager", {}).values():
-        _exchange(proxied, keep_alive)
-    if hasattr(adapter, _HOOK) and _HOOK not in vars(adapter):
-        plain = getattr(adapter, _HOOK)
+    with _mounting:
+        if isinstance(manager.pool_classes_by_scheme, _Classes):
+            manager.pool_classes_by_scheme.users += 1
+            return True
+        for each in (manager, *getattr(adapter, "proxy_manager", {}).values()):
+            _exchange(each, keep_alive)
+        if hasattr(adapter, _HOOK):
+            plain = getattr(adapter, _HOOK)
 
-        def proxy_manager_for(proxy: str, **options: Any) -> Any:
-            proxied = plain(proxy, **options)
-            _exchange(proxied, keep_alive)
-            return proxied
+            def proxy_manager_for(proxy: str, **options: Any) -> Any:
+                proxied = plain(proxy, **options)
+                _exchange(proxied, keep_alive)
+                return proxied
 
-        adapter.proxy_manager_for = proxy_manager_for
+            proxy_manager_for.plain = vars(adapter).get(_HOOK)  # type: ignore[attr-defined]
+            adapter.proxy_manager_for = proxy_manager_for
     return True
 
 
 def unclamp(adapter: Any) -> None:
-    """Undo `clamp`."""
-    adapter.__dict__.pop(_HOOK, None)
-    for manager in (adapter.poolmanager, *getattr(adapter, "proxy_manager", {}).values()):
+    """Undo `clamp`, when the last who asked for it does."""
+    manager = adapter.poolmanager
+    with _mounting:
         classes = manager.pool_classes_by_scheme
-        manager.pool_classes_by_scheme = {scheme: getattr(kind, _PLAIN, kind) for scheme, kind in classes.items()}
-        manager.clear()
+        if not isinstance(classes, _Classes):
+            return
+        classes.users -= 1
+        if classes.users:
+            return
+        plain: Any = getattr(vars(adapter).pop(_HOOK, None), "plain", None)  # pyright: ignore
+        if plain is not None:
+            setattr(adapter, _HOOK, plain)
+        for each in (manager, *getattr(adapter, "proxy_manager", {}).values()):
+            if isinstance(each.pool_classes_by_scheme, _Classes):
+                each.pool_classes_by_scheme = each.pool_classes_by_scheme.plain
+                each.clear()
 
 
 def _exchange(manager: Any, keep_alive: float | None) -> None:
-    classes = manager.pool_classes_by_scheme
-    if not all(hasattr(kind, _PLAIN) for kind in classes.values()):
-        manager.pool_classes_by_scheme = {scheme: _pool(kind, keep_alive) for scheme, kind in classes.items()}
+    classes: Any = getattr(manager, "pool_classes_by_scheme", None)
+    if type(classes) is dict:
+        manager.pool_classes_by_scheme = _Classes(classes, keep_alive)  # pyright: ignore[reportUnknownArgumentType]
         manager.clear()
 
 
@@ -86,11 +113,19 @@ class Clocks(Timeout):
         self.own_read = read
 
     def clone(self) -> Clocks:
-        return Clocks(self.watch, self.own_connect, self.own_read)  # urllib3 starts each copy once
+        return self  # urllib3 makes a copy for each request, to start a stopwatch in it; nothing here needs one
+
+    def start_connect(self) -> float:
+        return 0.0
 
     @property
     def connect_timeout(self) -> Any:
         return self.watch.connect_within(self.own_connect)
+
+    @property
+    def pool_timeout(self) -> Any:
+        """For a pool that blocks; requests would wait for ever, and with clocks of its own only it still does."""
+        return self.watch.pool_within(None, is_exact=True)
 
     @property
     def read_timeout(self) -> Any:
@@ -100,18 +135,22 @@ class Clocks(Timeout):
 @cache
 def _pool(kind: Any, keep_alive: float | None) -> Any:
     """A pool class with our connections, under the same name: it is in every error message."""
-    kind = getattr(kind, _PLAIN, kind)
 
     def urlopen(self: Any, *args: Any, **options: Any) -> Any:
         timeout = options.get("timeout")
         if self.block and type(timeout) is Clocks and options.get("pool_timeout") is None:
-            options["pool_timeout"] = timeout.connect_timeout  # requests would wait for a connection for ever
+            options["pool_timeout"] = timeout.pool_timeout
         return kind.urlopen(self, *args, **options)
 
+    def _put_conn(self: Any, conn: Any) -> None:
+        if isinstance(conn, _Connection):
+            conn.rest()
+        kind._put_conn(self, conn)
+
     parts = {
-        _PLAIN: kind,
         "ConnectionCls": _connection(kind.ConnectionCls, keep_alive),
         "urlopen": urlopen,
+        "_put_conn": _put_conn,
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
     }
@@ -125,7 +164,7 @@ def _connection(kind: Any, keep_alive: float | None) -> Any:
 
 
 if TYPE_CHECKING:
-    from urllib3.connection import HTTPConnection as _Base
+    from urllib3.connection import HTTPSConnection as _Base
 else:
     _Base = object
 
@@ -138,33 +177,56 @@ class _Connection(_Base):
 
     def _new_conn(self) -> Any:
         timeout = self.timeout
-        if type(timeout) is Left:
-            timeout.watch.is_proof = True
-            if _makes_plain_connections(self.__class__):
-                return self._connect(timeout)
-        return _ours(super()._new_conn(), timeout)
+        if type(timeout) is not Left:
+            return clamped(super()._new_conn())
+        timeout.watch.is_exact = timeout.watch.is_proof = True
+        sock = clamped(self._connect(timeout) if _connects_plainly(type(self)) else self._connect_aside(timeout))
+        sock.settimeout(timeout)
+        return sock
 
     def _connect(self, timeout: Left) -> Any:
         """As urllib3 does it, with a name that is waited for no longer than there is time."""
-        timeout.watch.is_exact = True
+        host = self._dns_host.strip("[]")
         try:
-            found = addresses(self._dns_host.strip("[]"), self.port, timeout.seconds())
-            for tried, address in enumerate(found, 1):
-                share = timeout.seconds() / (len(found) - tried + 1)  # one silent address leaves time for the next
-                try:
-                    sock = connection.create_connection(
-                        (address, self.port), share, self.source_address, self.socket_options
-                    )
-                    return _ours(sock, timeout)
-                except OSError:
-                    if tried == len(found):
-                        raise
+            found = addresses(host, self.port, timeout.seconds())
+            sock = self._first(found, timeout)
+        except UnicodeError:  # no name at all: urllib3 shall say so
+            return super()._new_conn()
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
         except OSError as error:
             raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return sock
+
+    def _first(self, found: list[str], timeout: Left) -> Any:
+        for parts in range(len(found), 1, -1):  # one silent address leaves time for the next
+            try:
+                return self._to(found[-parts], timeout.share(parts))
+            except OSError:
+                continue
+        return self._to(found[-1], timeout.share(1))
+
+    def _to(self, address: str, seconds: float) -> Any:
+        return connection.create_connection((address, self.port), seconds, self.source_address, self.socket_options)
+
+    def _connect_aside(self, timeout: Left) -> Any:
+        """A class that connects in its own way (SOCKS, a Unix socket) may take its time, in a thread of its own."""
+        try:
+            work = Aside(super()._new_conn, lambda sock: sock.close())
+            work.start()
+            return run_sync(work.result(timeout.seconds(), Threads()))
+        except OutOfTime as error:
+            raise ConnectTimeoutError(self, f"Connection to {self.host} timed out.") from error
+
+    def _connect_tls_proxy(self, *args: Any, **options: Any) -> Any:
+        timeout = self.timeout
+        sock = clamped(super()._connect_tls_proxy(*args, **options))  # pyright: ignore[reportUnknownMemberType]
+        if type(timeout) is Left:
+            sock.settimeout(timeout)
+        return sock
 
     def connect(self) -> None:
         timeout = self.timeout
@@ -173,10 +235,11 @@ class _Connection(_Base):
         finally:
             if type(timeout) is Left:  # until here only a proxy was spoken to
                 timeout.watch.wrote = False
-        if type(self.sock) is ssl.SSLSocket:
-            self.sock.__class__ = _ClampedTLS
+        self.sock = clamped(self.sock)
         if type(timeout) is Left and self.sock is not None:
-            self.timeout = timeout.watch.write_within(timeout.own)
+            watch = timeout.watch
+            self.timeout = watch.write_within(timeout.own)
+            watch.is_exact = watch.is_proof = is_clamped(self.sock)
             self.sock.settimeout(self.timeout)
 
     def request(self, *args: Any, **options: Any) -> None:
@@ -185,11 +248,14 @@ class _Connection(_Base):
             self.timeout = timeout.watch.write_within(timeout.own)
         super().request(*args, **options)
 
-    def getresponse(self) -> Any:
-        response = super().getresponse()
-        if self.keep_alive is not None:
-            self._used_at = time.monotonic()
-        return response
+    def rest(self) -> None:
+        """The exchange is over: forget whose it was."""
+        self._used_at = time.monotonic()
+        if type(self.timeout) is Left:
+            self.timeout = float(self.timeout)
+        for sock in (self.sock, getattr(self.sock, "socket", None)):
+            if isinstance(sock, Clamp):
+                sock.rest()
 
     @property
     def is_connected(self) -> bool:
@@ -199,64 +265,7 @@ class _Connection(_Base):
         return super().is_connected
 
 
-class _Clamp:
-    """Mixed into a socket class. Between calls it knows nothing of any."""
-
-    _left: Left | None = None
-
-    def settimeout(self, value: float | None) -> None:
-        self._left = value if type(value) is Left else None
-        super().settimeout(value)  # type: ignore[misc]
-
-    def recv_into(self, *args: Any, **options: Any) -> int:
-        if self._left is not None:
-            self._bound(self._left)
-        return super().recv_into(*args, **options)  # type: ignore[misc, no-any-return]
-
-    def recv(self, *args: Any, **options: Any) -> bytes:
-        if self._left is not None:
-            self._bound(self._left)
-        return super().recv(*args, **options)  # type: ignore[misc, no-any-return]
-
-    def send(self, *args: Any, **options: Any) -> int:
-        if self._left is not None:
-            self._bound(self._left)
-            self._left.watch.wrote = True
-        return super().send(*args, **options)  # type: ignore[misc, no-any-return]
-
-    def sendall(self, *args: Any, **options: Any) -> None:
-        # CPython bounds the whole of it: in C for a plain socket; under TLS it is a loop of `send`.
-        if self._left is not None:
-            self._bound(self._left)
-            self._left.watch.wrote = True
-        super().sendall(*args, **options)  # type: ignore[misc]
-
-    def _bound(self, left: Left) -> None:
-        left.watch.is_exact = left.watch.is_proof = True
-        super().settimeout(left.seconds())  # type: ignore[misc]
-
-
-_SOCKET: Final = socket.socket
-
-
-class _Clamped(_Clamp, _SOCKET):  # type: ignore[misc, valid-type]
-    pass
-
-
-class _ClampedTLS(_Clamp, ssl.SSLSocket):
-    pass
-
-
-def _ours(sock: Any, timeout: float | None) -> Any:
-    """A connected socket of any plain kind, as one of ours."""
-    if not isinstance(sock, _SOCKET) or isinstance(sock, ssl.SSLSocket):
-        return sock
-    clamped: Any = _Clamped(sock.family, sock.type, sock.proto, fileno=sock.detach())
-    clamped.settimeout(timeout)
-    return clamped
-
-
-def _makes_plain_connections(kind: type[Any]) -> bool:
+def _connects_plainly(kind: type[Any]) -> bool:
     """Does the class connect as urllib3's own does? One for SOCKS or Unix sockets knows better how."""
     made_by = next(base for base in kind.__mro__ if base is not _Connection and "_new_conn" in vars(base))
     return bool(made_by.__module__ == "urllib3.connection")

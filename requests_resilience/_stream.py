@@ -14,7 +14,7 @@ from urllib3 import HTTPResponse
 from requests_resilience._errors import LEAVES, outcome
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.judging import body_failed, check_time
+from seawall.judging import body_failed, check_time, inspect
 from seawall.runtime import OutOfTime
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ _PIECE: Final = 65536
 class Body(Admission):
     """The attempt, and how far its body was read."""
 
-    ahead: tuple[bytes, bool] | None = None
-    """What was read before anybody asked for it, and whether that was all."""
+    ahead: ReadAhead | None = None
     reading = False
     ended = False
     """The connection went back while a read was under way: its return shows whether that was the end or an error."""
@@ -41,6 +40,8 @@ class Body(Admission):
             check_time(self)
             if piece:
                 watch.content()
+                if self.inspector is not None:
+                    inspect(self, piece)
 
     def over(self) -> None:
         """The connection was given back or closed."""
@@ -49,14 +50,15 @@ class Body(Admission):
         else:
             self.finish()
 
-    def broke_off(self, error: BaseException) -> BaseException:
-        """A read raised: settle, and give the exception to raise."""
+    def broke_off(self, error: BaseException) -> None:
+        """A read raised: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
         self.reading = False
         if not isinstance(error, Exception):
             self.abandon()
-            return error
+            return
         rejection = body_failed(self.call, self, error, outcome(error))
-        return error if rejection is None else dress(self.call, rejection, LEAVES)
+        if rejection is not None:
+            raise dress(self.call, rejection, LEAVES)
 
 
 def follow(raw: Any, body: Body) -> bool:
@@ -121,7 +123,13 @@ def _watching(kind: Any) -> Any:
     }
     methods["read"] = _watched(_in_time(kind), kind.read)
     if hasattr(kind, "read1"):
-        methods["read1"] = _watched(kind.read1)
+
+        def read1(self: Any, *args: Any, **kwargs: Any) -> bytes:
+            piece: bytes = kind.read1(self, *args, **kwargs)
+            self.__dict__[_BODY].came(piece)
+            return piece
+
+        methods["read1"] = _watched(read1, kind.read1)
     watched = _WATCHED[kind] = type(kind.__name__, (kind,), methods)
     _WATCHED[watched] = watched
     return watched
@@ -142,12 +150,12 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
         try:
             piece = (plain if watch is None else read)(self, *args, **kwargs)
         except BaseException as error:
-            raised = body.broke_off(error)
-            if isinstance(error, OutOfTime):  # urllib3 closes what it sees break itself
-                self.close()
-            if raised is error:
-                raise
-            raise raised from error
+            try:
+                body.broke_off(error)
+            finally:
+                if isinstance(error, OutOfTime):  # urllib3 closes what it sees break itself
+                    self.close()
+            raise
         body.reading = False
         if body.ended or not piece or self.closed:  # a mock's body gives back no connection at its end
             body.finish()
@@ -178,14 +186,29 @@ def _in_time(kind: Any) -> Callable[..., Any]:
     return read
 
 
+class ReadAhead:
+    """What was read of a body before anybody asked for it."""
+
+    __slots__ = ("complete", "error", "head")
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.complete = False
+        """That was all of it."""
+        self.error: Exception | None = None
+        """What broke it: raised to whoever reads that far."""
+
+
 class _Again(io.RawIOBase):
     """Bytes read ahead, then the rest of the answer they are from, or the error that broke it."""
 
-    def __init__(self, head: bytes, rest: Any, error: Exception | None) -> None:
-        self._head = io.BytesIO(head)
+    def __init__(self, ahead: ReadAhead, rest: Any) -> None:
+        self._head = io.BytesIO(ahead.head)
         self._rest = rest
-        self.error = error
+        self.error = ahead.error
         """Raised by the response that is read from this: urllib3 would dress what comes from below it."""
+        self.raised: BaseException | None = None
+        """What the rest raised just now; dressed already."""
 
     def readable(self) -> bool:
         return True
@@ -198,12 +221,28 @@ class _Again(io.RawIOBase):
         if piece and (len(piece) == wanted or self.error is not None):
             return piece
         if self.error is None and self._rest is not None:
-            piece += self._rest.read(None if wanted < 0 else wanted - len(piece), decode_content=False) or b""
+            piece += self._more(self._rest.read, None if wanted < 0 else wanted - len(piece))
         if wanted < 0 or len(piece) < wanted:  # as http.client does: urllib3 reads until the source is closed
             self.close()
         return piece
 
-    read1 = read
+    def read1(self, amount: int = -1, /) -> bytes:
+        """What is there, not all that may come."""
+        if self.closed or amount == 0:
+            return b""
+        piece = self._head.read(amount)
+        if not piece and self.error is None and self._rest is not None:
+            piece = self._more(self._rest.read1, None if amount < 0 else amount)
+        if not piece:
+            self.close()
+        return piece
+
+    def _more(self, read: Callable[..., Any], amount: int | None) -> bytes:
+        try:
+            return read(amount, decode_content=False) or b""
+        except BaseException as error:
+            self.raised = error
+            raise
 
     def isclosed(self) -> bool:
         """urllib3 reads until then: an error to come is not the end."""
@@ -222,22 +261,30 @@ class _Again(io.RawIOBase):
 
 
 class _Served(HTTPResponse):
-    """A response from memory, that breaks where the first reading broke."""
+    """A response from memory, that goes on with the one it is from, and breaks where the first reading broke."""
 
     body: Body
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
-        piece = super().read(*args, **kwargs)
-        source: Any = self._fp
-        error: Exception | None = source.error
-        if error is None or (piece and (args or kwargs.get("amt") is not None)):
+        piece = self._as_raised(super().read, *args, **kwargs)
+        if piece and (args or kwargs.get("amt") is not None):
             return piece
-        source.error = None
-        raised = self.body.broke_off(error)
-        source.let_go()
-        if raised is error:
-            raise error
-        raise raised from error
+        self._break()
+        return piece
+
+    def read1(self, *args: Any, **kwargs: Any) -> Any:
+        piece = self._as_raised(super().read1, *args, **kwargs)
+        if not piece:
+            self._break()
+        return piece
+
+    def supports_chunked_reads(self) -> bool:
+        return hasattr(HTTPResponse, "read1")
+
+    def read_chunked(self, amt: int | None = None, decode_content: bool | None = None) -> Iterator[bytes]:  # type: ignore[override]
+        """What comes in chunks is given as it comes, here too."""
+        while piece := self.read1(amt, decode_content):
+            yield piece
 
     def close(self) -> None:
         source: Any = self._fp
@@ -246,11 +293,42 @@ class _Served(HTTPResponse):
             source.let_go()
         super().close()
 
+    def __del__(self) -> None:
+        source: Any = self.__dict__.get("_fp")
+        rest = getattr(source, "_rest", None)
+        if rest is not None:  # as there: the attempt dies silently
+            rest.__dict__.pop(_BODY, None)
+        super().__del__()
 
-def served_again(raw: Any, body: Body, head: bytes, *, complete: bool, error: Exception | None) -> HTTPResponse:
-    """A response like `raw` that gives `head` first."""
+    def _as_raised(self, read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What the rest raises is dressed already: urllib3 does it again."""
+        source: Any = self._fp
+        try:
+            return read(*args, **kwargs)
+        except BaseException as error:
+            raised, source.raised = source.raised, None
+            if raised is None or raised is error:
+                raise
+            raise raised from raised.__cause__
+
+    def _break(self) -> None:
+        """Raise what ended the first reading."""
+        source: Any = self._fp
+        error, source.error = source.error, None
+        if error is None:
+            return
+        try:
+            self.body.broke_off(error)
+            raise error
+        finally:
+            source.let_go()
+            del error  # its traceback leads to this frame
+
+
+def served_again(raw: Any, body: Body, ahead: ReadAhead) -> HTTPResponse:
+    """A response like `raw` that gives what was read ahead first."""
     served = _Served(
-        body=_Again(head, None if complete else raw, error),
+        body=_Again(ahead, None if ahead.complete else raw),
         headers=raw.headers,
         status=raw.status,
         version=raw.version,
@@ -258,7 +336,7 @@ def served_again(raw: Any, body: Body, head: bytes, *, complete: bool, error: Ex
         preload_content=False,
         decode_content=raw.decode_content,
         original_response=getattr(raw, "_original_response", None),
-        enforce_content_length=error is None and complete is False,
+        enforce_content_length=ahead.error is None and ahead.complete is False,
     )
     served.body = body
     return served

@@ -21,6 +21,7 @@ if sys.version_info < (3, 11):
 
 import hashlib
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,21 +62,28 @@ def setup(_arguments: Sequence[str] = ()) -> int:
     if stamp[0] != made_for:
         shutil.rmtree(VENV, ignore_errors=True)
     STAMP.unlink(missing_ok=True)  # an interrupted setup must not look finished
-    install = ["install", "-c", "constraints.txt", "-e", EXTRAS, "--group", "dev"]
+    if status := make(VENV, ["-c", "constraints.txt", "-e", EXTRAS, "--group", "dev"]):
+        return status
+    STAMP.write_text(f"{made_for}\n{contents}")
+    return 0
+
+
+def make(place: Path, packages: Sequence[str]) -> int:
+    """An environment at `place` with `packages`, with uv or with venv and pip."""
     # The base interpreter: .venv cannot be made anew with its own python.
     base: str = getattr(sys, "_base_executable", sys.executable)
+    python = str(place / BIN.name / "python")
     if uv := shutil.which("uv"):
-        commands = [[uv, "venv", "--quiet", "--allow-existing", "--python", base, str(VENV)]]
-        commands += [[uv, "pip", *install, "--quiet", "--python", PYTHON]]
+        commands = [[uv, "venv", "--quiet", "--allow-existing", "--python", base, str(place)]]
+        commands += [[uv, "pip", "install", *packages, "--quiet", "--python", python]]
     else:
-        commands = [[base, "-m", "venv", str(VENV)]]
+        commands = [[base, "-m", "venv", str(place)]]
         # pip learned --group in 25.1; the one that comes with Python 3.11 to 3.13 is older.
-        commands += [[PYTHON, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1"]]
-        commands += [[PYTHON, "-m", "pip", *install, "-qq"]]
+        commands += [[python, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1"]]
+        commands += [[python, "-m", "pip", "install", *packages, "-qq"]]
     for command in commands:
         if status := run(command):
             return status
-    STAMP.write_text(f"{made_for}\n{contents}")
     return 0
 
 
@@ -113,12 +121,48 @@ def bench(arguments: Sequence[str]) -> int:
     return setup() or run([PYTHON, "-m", "benchmarks", *arguments])
 
 
+def oldest(arguments: Sequence[str]) -> int:
+    """run the mounts' tests on the oldest clients that pyproject.toml allows; arguments go to pytest"""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    packages = [floor.replace(">=", "==") for name in ("httpx", "httpx2", "requests") for floor in extras[name]]
+    # pytest-httpx goes with the newest httpx only, and with it the tests of mocks.
+    packages += [name for name in project["dependency-groups"]["test"] if name != "pytest-httpx"]
+    tests = ["tests/contract", "tests/httpx", "tests/requests", "--ignore", "tests/httpx/test_mocks.py"]
+    with tempfile.TemporaryDirectory() as place:
+        python = str(Path(place) / BIN.name / "python")
+        return make(Path(place), packages) or run([python, "-m", "pytest", *tests, *arguments])
+
+
+INSTALLED = """
+import importlib.metadata, httpx, seawall
+files = [str(file) for file in importlib.metadata.files("seawall")]
+packages = {name.partition("/")[0] for name in files if not name.startswith(("..", "seawall-"))}
+assert packages == {"seawall", "httpx_resilience", "requests_resilience"}, packages
+assert all(f"{package}/py.typed" in files for package in packages), "a py.typed is missing"
+client = seawall.mount(httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))))
+assert seawall.report(client.get("http://a.test/")).attempts[0].status == 200
+print("the wheel works from", seawall.__file__)
+"""
+
+
+def wheel(_arguments: Sequence[str]) -> int:
+    """build the wheel, install it beside httpx alone, and use it from there"""
+    with tempfile.TemporaryDirectory() as place:
+        python = str(Path(place) / BIN.name / "python")
+        return make(Path(place), [".[httpx]"]) or run([python, "-I", "-W", "error", "-c", INSTALLED])
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "setup": setup,
     "test": test,
     "demo": demo,
     "check": check,
     "bench": bench,
+    "oldest": oldest,
+    "wheel": wheel,
 }
 
 

@@ -11,15 +11,30 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
 
-from seawall import AdaptiveBudget, Breaker, Bulkhead, ErrorKind, Policy, Retry, RetryBudget, Timeouts, TokenBudget
+from seawall import (
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    ErrorKind,
+    Policy,
+    QueueForRetry,
+    Retry,
+    RetryBudget,
+    Timeouts,
+    TokenBudget,
+)
 from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
-from seawall.classification import ERRORS, STATUSES, Row, of_status
+from seawall.classification import ERRORS, STATUSES, Row, of_event, of_status
+from seawall.degrade.fields import CREDENTIALS, NOISE
+from seawall.degrade.stale import StaleResponse
+from seawall.degrade.storing import GOOD
+from seawall.inspect_stream import ANNOUNCEMENTS, WORDS
 from seawall.policies.breaker import TRANSITIONS
 from seawall.policy import Effective
 
@@ -41,6 +56,8 @@ def value(of: object) -> str:
     """A figure, for a cell of a table."""
     if of is UNSET:
         return "not set"
+    if of is MISSING:
+        return "has to be given"
     if isinstance(of, float):
         return f"`{of:g}`"
     if isinstance(of, frozenset):
@@ -61,7 +78,7 @@ def documented(kind: type) -> Iterator[tuple[str, str]]:
 
 def fields_of(kind: type) -> str:
     defaults = {field.name: field.default for field in fields(kind)}
-    rows = ((f"`{name}`", value(defaults[name]), text) for name, text in documented(kind))
+    rows = ((f"`{name}`", value(defaults[name]), text) for name, text in documented(kind) if name in defaults)
     return table(("field", "default", "meaning"), rows)
 
 
@@ -104,8 +121,27 @@ def errors() -> str:
     return table(("kind", "means for the host", "sent again?", "reached the server?"), rows)
 
 
+def stream_errors() -> str:
+    groups: dict[ErrorKind, list[str]] = {}
+    for word, kind in WORDS.items():
+        groups.setdefault(kind, []).append(f"`{word}`")
+    rows: list[tuple[str, ...]] = []
+    for kind, words in groups.items():
+        outcome = of_event(kind, None)
+        rows.append((", ".join(words), f"`{kind.name}`", outcome.verdict.value, outcome.again.value))
+    return table(("the event says", "kind", "means for the host", "sent again?"), rows)
+
+
+def announcements() -> str:
+    return textwrap.fill(", ".join(f"`{name}`" for name in sorted(ANNOUNCEMENTS)), 120)
+
+
 def kinds() -> str:
     return textwrap.fill(", ".join(f"`{kind.name}`" for kind in ErrorKind), 120)
+
+
+def listed(words: Iterable[object]) -> str:
+    return textwrap.fill(", ".join(f"`{word}`" for word in sorted(words, key=str)), 120, break_on_hyphens=False)
 
 
 def figures(policy: Policy) -> dict[str, str]:
@@ -119,6 +155,7 @@ def figures(policy: Policy) -> dict[str, str]:
             found[name] = f"{type(part).__name__}: " + ", ".join(f"{k} {value(v)}" for k, v in inside.items())
         else:
             found |= {f"{name}.{k}": value(v) for k, v in inside.items()}
+    found["inspect_streams"] = value(full.inspect_streams)
     found["rejections"] = value(full.rejections)
     found["not in this version"] = "; ".join(full.policy.pending) or "–"
     return found
@@ -153,19 +190,34 @@ def tree() -> str:
     return f"```\n{picture}\n```"
 
 
+KINDS: tuple[type, ...] = (
+    Retry,
+    RetryBudget,
+    TokenBudget,
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    Timeouts,
+    StaleResponse,
+    QueueForRetry,
+)
+
 SECTIONS: dict[str, Callable[[], str]] = {
     "transitions": transitions,
     "diagram": diagram,
     "statuses": statuses,
     "errors": errors,
     "kinds": kinds,
+    "stream errors": stream_errors,
+    "announcements": announcements,
     "defaults": defaults,
     "llm": llm,
     "events": events,
     "tree": tree,
-} | {
-    f"fields of {kind.__name__}": partial(fields_of, kind)
-    for kind in (Retry, RetryBudget, TokenBudget, AdaptiveBudget, Breaker, Bulkhead, Timeouts)
+    "credentials": partial(listed, CREDENTIALS),
+    "noise": partial(listed, NOISE),
+    "statuses remembered": partial(listed, GOOD),
+    **{f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS},
 }
 
 

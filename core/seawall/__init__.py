@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from seawall._mounting import mount, unmount
 from seawall._story import Report, report
+from seawall.bodies import AsyncReplayable, Replayable
 from seawall.drivers.clock import deadline
 from seawall.errors import (
     AllProvidersFailed,
@@ -16,9 +17,11 @@ from seawall.errors import (
     HalfOpenLimit,
     MaxRetriesExceeded,
     NonRetryable,
+    Queued,
     RateLimited,
     ResilienceError,
     RetryBudgetExhausted,
+    ServiceDegraded,
 )
 from seawall.outcome import Attempt, Ending, ErrorKind, Outcome, Verdict
 from seawall.policies.breaker import Breaker
@@ -31,13 +34,22 @@ from seawall.resilience import Resilience, default
 from seawall.scope import disabled
 
 if TYPE_CHECKING:
+    from seawall.degrade.alternatives import ErrorWithAlternatives
+    from seawall.degrade.answer import Answer
+    from seawall.degrade.fallback import FallbackProvider
+    from seawall.degrade.queue import QueueForRetry
+    from seawall.degrade.simplified import SimplifiedResponse
+    from seawall.outbox import Outbox
     from seawall.snapshot import HostSnapshot
+    from seawall.stores.items import OutboxError, OutboxFull, Receipt
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AdaptiveBudget",
     "AllProvidersFailed",
+    "Answer",
+    "AsyncReplayable",
     "Attempt",
     "Breaker",
     "Bulkhead",
@@ -47,19 +59,30 @@ __all__ = [
     "DeadlineExceeded",
     "Ending",
     "ErrorKind",
+    "ErrorWithAlternatives",
+    "FallbackProvider",
     "HalfOpenLimit",
     "HostSnapshot",
     "MaxRetriesExceeded",
     "NonRetryable",
+    "Outbox",
+    "OutboxError",
+    "OutboxFull",
     "Outcome",
     "Policy",
+    "QueueForRetry",
+    "Queued",
     "RateLimited",
+    "Receipt",
+    "Replayable",
     "Report",
     "Resilience",
     "ResilienceError",
     "Retry",
     "RetryBudget",
     "RetryBudgetExhausted",
+    "ServiceDegraded",
+    "SimplifiedResponse",
     "Timeouts",
     "TokenBudget",
     "Verdict",
@@ -73,9 +96,24 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "HostSnapshot":  # needed by readers of pictures only
-        from seawall.snapshot import HostSnapshot
+_LATER = {
+    "Answer": "degrade.answer",
+    "ErrorWithAlternatives": "degrade.alternatives",
+    "FallbackProvider": "degrade.fallback",
+    "HostSnapshot": "snapshot",
+    "Outbox": "outbox",
+    "OutboxError": "stores.items",
+    "OutboxFull": "stores.items",
+    "QueueForRetry": "degrade.queue",
+    "Receipt": "stores.items",
+    "SimplifiedResponse": "degrade.simplified",
+}
+"""Not needed by every program, so loaded when asked for: name → module."""
 
-        return HostSnapshot
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        from importlib import import_module
+
+        return getattr(import_module(f"seawall.{_LATER[name]}"), name)
     raise AttributeError(f"module 'seawall' has no attribute {name!r}")

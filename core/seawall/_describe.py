@@ -17,6 +17,7 @@ def describe(policy: Policy) -> str:
     """What a call under `policy` may expect."""
     full = Effective(policy)
     lines = [_part(name, getattr(full, name)) for name in ("timeouts", "retry", "budget", "breaker", "bulkhead")]
+    lines.append(f"inspect_streams: {_value(full.inspect_streams)}")
     lines += [f"rejections: {full.rejections}", f"mode: {'off' if full.is_off else 'enforce'}"]
     if full.group:
         lines.append(f"group: {full.group}")

@@ -47,7 +47,13 @@ def unmount(client: C) -> C:
     return client
 
 
-def _client_of(client: Any) -> Any:
+def replayer(client: Any) -> tuple[Any, Any]:
+    """The HTTP client, and its mount's module that sends what an outbox kept."""
+    inner = _client_of(client, "drain")
+    return inner, importlib.import_module(f"{_package(inner).__name__}._replay")
+
+
+def _client_of(client: Any, wanted_by: str = "mount") -> Any:
     """The HTTP client: itself, or the one an SDK keeps in `_client`."""
     candidate = client
     for _ in range(3):
@@ -55,8 +61,8 @@ def _client_of(client: Any) -> Any:
             return candidate
         candidate = getattr(candidate, "_client", None)
     raise TypeError(
-        f"mount: {type(client).__name__} is no client of {', '.join(sorted(_mounts()))}, nor an SDK "
-        "client with one inside: mount its HTTP client, or give the SDK a mounted one (http_client=…)"
+        f"{wanted_by}: {type(client).__name__} is no client of {', '.join(sorted(_mounts()))}, nor an SDK "
+        f"client with one inside: {wanted_by} its HTTP client, or give the SDK a mounted one (http_client=…)"
     )
 
 

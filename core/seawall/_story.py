@@ -12,7 +12,6 @@ from seawall.outcome import Attempt, Ending, ErrorKind, Verdict
 
 if TYPE_CHECKING:
     from seawall.host import HostState
-    from seawall.policies.retry import Repeatable
     from seawall.policy import Effective
 
 Source = Literal["origin", "stale", "fallback", "simplified"]
@@ -27,6 +26,9 @@ class Report:
     reason: str = ""
     """What refused it, if we did."""
     served_from: Source = "origin"
+    """Who answered; anything but "origin" is a degraded answer."""
+    error: BaseException | None = None
+    """Of a degraded answer: what the caller would have got instead. Not pickled."""
     deadline_precision: Literal["exact", "phase"] = "exact"
     """"exact": our clocks bounded every wait and every socket operation; "phase": in some attempt only each phase
     (connect, write, read), which a server can stretch by sending single bytes (docs/timeouts.md says when)."""
@@ -101,12 +103,20 @@ class Call(Report):
     _log: list[Entry] = []  # noqa: RUF012 - shared and never changed: `note` gives a call its own
     answer: tuple[int, float, float, int] | None = None
     """The good end: number, start and headers of the last attempt, and its status. Most calls add no more than that."""
-    repeatable: Repeatable | None = None
-    """What the mount says of sending it again; asked for when that comes up."""
+    upload: Any = None
+    """What the mount puts in the place of a body that is read while it is sent."""
     exempt: frozenset[str] = frozenset()
     """Parts of the host's state an override switched off for this call."""
     nested: bool = False
     """Inside an `execute` of the same Resilience, which retries already."""
+    may_be_done: bool = False
+    """The host may have executed the request in some attempt."""
+    silent: bool = False
+    """Its end is told by who started it, after degradation."""
+    hurry: float | None = None
+    """Longest wait (seconds) while a way to degrade could answer at once."""
+    last: Any = None
+    """The attempt whose answer was handed over as the call's failure."""
     paid: bool = False
     """The attempt under way was paid for from the retry budget."""
     waited: float = 0.0
@@ -115,7 +125,9 @@ class Call(Report):
     own_delays: int = 0
     """Steps of the own backoff since the last delay the server gave."""
     limits: Any = None
-    """The clocks with the client's own folded in (`Limits`)."""
+    """The clocks with the client's own folded in (`Limits`): whoever makes the call knows those."""
+    whole: float | None = None
+    """The deadline without what is reserved for ways to degrade: that of the body."""
     outer: float | None = None
     """The deadline without the policy's own `total`, where that ends at the headers of an answer that streams."""
     sending: Any = None
@@ -166,6 +178,12 @@ class Call(Report):
         )
         self._log = [*self._log, entry]
 
+    def join(self, other: Call) -> None:
+        """The attempts of a call made on behalf of this one belong to its story."""
+        before = other.started - self.started
+        self._log = [*self._entries(), *((n, h, at + before, *rest) for n, h, at, *rest in other._entries())]  # type: ignore[list-item]
+        self.answer = None
+
     def amend(self, ended: float, kind: ErrorKind | None, verdict: Verdict) -> None:
         """The last attempt ended otherwise than its headers promised."""
         entries = self._entries()
@@ -206,7 +224,7 @@ def attach(carrier: Any, report: Report) -> None:
 def report(x: object) -> Report | None:
     """The story behind a response or an exception: ours, the library's, or an SDK's around it.
 
-    Follows `.report`, `.response` and the chain of causes. None: nothing of ours was involved.
+    Follows `.report`, `.response`, `.request` and the chain of causes. None: nothing of ours was involved.
     """
     seen: set[int] = set()
     pending: list[Any] = [x]
@@ -221,7 +239,7 @@ def report(x: object) -> Report | None:
         extensions = _look(current, "extensions")
         if isinstance(extensions, dict):
             pending.append(extensions.get("resilience"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        names = ("report", "response", "http_response", "__cause__")  # its context may be another call's
+        names = ("report", "response", "http_response", "request", "__cause__")  # its context may be another call's
         pending += [_look(current, name) for name in names]
         if isinstance(current, BaseException):  # requests keeps the error of a body as an argument of its own
             pending += [argument for argument in current.args if isinstance(argument, BaseException)]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.clocks import Watch
+    from seawall.inspect_stream import Inspector
     from seawall.outcome import Outcome
     from seawall.policies.breaker import Phase
 
@@ -37,6 +38,8 @@ class Admission:
     status: int | None = None
     is_over = False
     """Nothing follows the headers (no body, or it was read before): the flow settles."""
+    inspector: Inspector | None = None
+    """Looks for errors among the pieces of the body; None: nobody asked for that."""
     watch: Watch | None = None
     """Its running clocks; None: no clock of ours, or the mount has none."""
     paid = False

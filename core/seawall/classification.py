@@ -100,6 +100,19 @@ def of_response(response: Response, wall: float) -> Outcome:
     return Outcome(verdict, kind, again, status=status, retry_after=delay)
 
 
+def of_event(kind: ErrorKind, delay: float | None) -> Outcome:
+    """The outcome of an answer that says inside its 200 what went wrong: as the status of that kind would be judged.
+
+    But a server that began to answer may have begun to act: a 429's likeness too is repeated only if that is safe.
+    """
+    rows = (of_status(status) for status in (*STATUSES, 418, 599))
+    verdict, again = next(
+        ((row[1], row[2]) for row in rows if row is not None and row[0] is kind),
+        ERRORS.get(kind, (V.FAILURE, A.SAFE))[:2],
+    )
+    return Outcome(verdict, kind, A.NO if again is A.NO else A.SAFE, status=200, retry_after=delay)
+
+
 def of_error(error: BaseException, kind: ErrorKind, sent: Sent | None = None) -> Outcome:
     """The outcome of an exception the mount has named."""
     verdict, again, usually_sent = ERRORS[kind]
@@ -157,7 +170,11 @@ STREAMS: Final = frozenset({"text/event-stream", "application/x-ndjson", "applic
 
 def streams(response: Response) -> bool:
     """Do the headers say that the answer comes piece by piece?"""
-    return text(response, "content-type").partition(";")[0].rstrip().lower() in STREAMS
+    return media_type(response) in STREAMS
+
+
+def media_type(response: Response) -> str:
+    return text(response, "content-type").partition(";")[0].rstrip().lower()
 
 
 def text(response: Response, name: str) -> str:

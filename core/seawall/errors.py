@@ -10,7 +10,9 @@ ResilienceError
 ├── RetryBudgetExhausted      } the call failed and these say why nothing more was tried
 ├── MaxRetriesExceeded        } (`last_error`, `response`): raised by `execute`, or with
 ├── NonRetryable              } `Retry(on_exhausted="raise")`
-└── AllProvidersFailed        primary and fallback failed (`primary`, `fallback`, `errors`)
+├── AllProvidersFailed        primary and fallback failed (`primary`, `fallback`, `errors`)
+├── ServiceDegraded           the call failed, and this is what else there is (`alternatives`)
+└── Queued                    the request is kept and will be sent later (`receipt`)
 
 Under a mount each is also a class of the client's own tree (httpx: TransportError,
 TimeoutException; requests: RequestException, Timeout), so both `except` clauses
@@ -27,6 +29,7 @@ from seawall.outcome import Reason
 if TYPE_CHECKING:
     from seawall._story import Call, Report
     from seawall.outcome import Rejection
+    from seawall.stores.items import Receipt
 
 
 T = TypeVar("T")
@@ -55,7 +58,7 @@ class ResilienceError(Exception):
     host: str = _fact("")
     """Whose policy it was: scheme://host:port, a group, or a provider name."""
     policy: str = _fact("")
-    """Which part: "breaker", "bulkhead", "gate", "timeouts", "retry", "budget"."""
+    """Which part: "breaker", "bulkhead", "gate", "timeouts", "retry", "budget", "degrade"."""
     reason: str = _fact("")
     retry_after: float | None = _fact(None)
     """Seconds until it is worth trying again; None: unknown."""
@@ -156,10 +159,28 @@ class NonRetryable(ResilienceError):
 class AllProvidersFailed(ResilienceError):
     """The primary failed, and so did every fallback."""
 
-    primary: BaseException | None = None
-    fallback: BaseException | None = None
+    primary: BaseException | None = _fact(None)
+    fallback: BaseException | None = _fact(None)
     """The last one's error."""
-    errors: tuple[BaseException, ...] = ()
+    errors: tuple[BaseException, ...] = _fact(())
+
+    def __str__(self) -> str:
+        """What became of each, in order; an exception that is none of ours by its class: its text may be private."""
+        ends = (str(e) if isinstance(e, ResilienceError) else type(e).__qualname__ for e in self.errors)
+        return f"{super().__str__()}: {'; '.join(ends)}"
+
+
+class ServiceDegraded(ResilienceError):
+    """The call failed, and the policy names alternatives."""
+
+    alternatives: tuple[Any, ...] = _fact(())
+
+
+class Queued(ResilienceError):
+    """The call failed; the request is kept and will be sent when the host is well again."""
+
+    receipt: Receipt | None = _fact(None)
+    """Tells what became of it: `receipt.state`, `receipt.result()`, `receipt.wait(timeout)`."""
 
 
 _LEFT_BEHIND = frozenset({"request", "response"})
@@ -176,13 +197,16 @@ BY_REASON: dict[Reason, tuple[type[ResilienceError], str]] = {
     Reason.ATTEMPTS: (MaxRetriesExceeded, "retry"),
     Reason.BUDGET: (RetryBudgetExhausted, "budget"),
     Reason.NOT_RETRYABLE: (NonRetryable, "retry"),
+    Reason.DEGRADED: (ServiceDegraded, "degrade"),
+    Reason.QUEUED: (Queued, "degrade"),
+    Reason.ALL_FAILED: (AllProvidersFailed, "degrade"),
 }
 
 
 def dress(
     call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
 ) -> ResilienceError:
-    """The exception of a rejected call, with its story; in the library's own tree if its `leaves` are given."""
+    """The exception of a rejected call, with story and cause; in the library's own tree if its `leaves` are given."""
     kind = BY_REASON[rejection.reason][0]
     if leaves is not None:
         kind = leaves[kind]
@@ -219,7 +243,24 @@ def _facts(call: Call, rejection: Rejection, now: float) -> dict[str, Any]:
     elif policy in ("retry", "budget"):
         facts["last_error"] = rejection.cause
         facts["response"] = rejection.response
+    if rejection.facts is not None:
+        facts.update(rejection.facts)
     return facts
+
+
+def to_raise(
+    call: Call, rejection: Rejection, leaves: dict[type[ResilienceError], type[ResilienceError]] | None = None
+) -> ResilienceError:
+    """`dress`, at the end of the call: to be raised as it is, and by no name.
+
+    A frame that holds what passes through it makes a circle, which waits for the collector with all that the frames of
+    the client hold. So the rejection, which such frames hold, lets go of the cause.
+    """
+    error = dress(call, rejection, leaves)
+    if rejection.cause is not None:
+        error.tell()
+        rejection.cause = None
+    return error
 
 
 def _restore(kind: type[ResilienceError], facts: dict[str, Any]) -> ResilienceError:

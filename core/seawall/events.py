@@ -68,6 +68,13 @@ class BudgetExhausted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Degraded(Event):
+    """The call is answered from elsewhere: "stale", "fallback" or "simplified"."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallEnded(Event):
     """A call is over: the one terminal event of each call."""
 

@@ -8,23 +8,28 @@ causes.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
 from seawall import classification, errors, scope
 from seawall._story import Call, attach, report
 from seawall.admission import Admission
+from seawall.degrading import journey
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
-from seawall.flow import Failed, run, turned_away
-from seawall.outcome import Again, Ending, ErrorKind, Outcome, Rejection, Sent, Verdict, reject_async
+from seawall.flow import Failed, turned_away
+from seawall.outcome import Again, Ending, ErrorKind, Outcome, Reason, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, run_sync
+from seawall.runtime import Stopped, plain, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from seawall.resilience import Resilience
+
+A = TypeVarTuple("A")
+T = TypeVar("T")
+U = TypeVar("U")
 
 _ANYTHING: Final = Repeatable("EXECUTE", body=True, has_key=True)
 
@@ -94,6 +99,9 @@ class _Execution:
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
         return b""
 
+    async def hold(self, response: Any, admission: Admission) -> Exception | None:
+        return None
+
     async def discard(self, response: Any, admission: Admission) -> None:
         pass
 
@@ -103,9 +111,27 @@ class _Execution:
     def repeatable(self, call: Call) -> Repeatable:
         return _ANYTHING
 
+    async def forward(self, call: Call, rewrite: Any) -> None:
+        return None  # an operation has no origin: `execute_with_fallback` is its other provider
+
+    async def read(self, response: Any) -> Any:
+        raise NotImplementedError
+
+    def content(self, call: Call) -> bytes | None:
+        return b""
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        return _Result(answer)
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return errors.dress(call, rejection)
+
 
 class _SyncExecution(_Execution, Threads):
     __slots__ = ()
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
 
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
@@ -120,11 +146,15 @@ class _SyncExecution(_Execution, Threads):
 class _AsyncExecution(_Execution, Loops):
     __slots__ = ()
 
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
         left = self.left(call, admission)
         with self.around(left):
-            value = await within(left, _awaitable(operation.function(*operation.args)))
+            value = await within(left, _awaitable(operation.function, operation.args))
         return self.done(call, admission, value)
 
 
@@ -132,10 +162,13 @@ class _NotAwaitable(TypeError):
     """A sync operation was given to `aexecute`: the caller's mistake, not the provider's."""
 
 
-def _awaitable(value: Any) -> Any:
+def _awaitable(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    value = function(*args)
     if not hasattr(value, "__await__"):
+        name = getattr(function, "__qualname__", type(function).__qualname__)
         raise _NotAwaitable(
-            f"aexecute: the operation gave {type(value).__name__}: give an async function, or use execute"
+            f"aexecute: operation {name} ran and gave {type(value).__name__}, which cannot be awaited: give an async "
+            "function, or use execute for a plain one"
         )
     return value
 
@@ -168,55 +201,64 @@ def of_operation(error: Exception) -> Outcome:
     return classification.of_error(error, found or ErrorKind.UNKNOWN, Sent.MAYBE)
 
 
-def execute(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    reject_async(function, "execute: operation")
+def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], args: tuple[*A]) -> T:
+    reject_async(function, "execute: operation", "use aexecute, or give a plain function")
     call = _call(resilience, provider, function, args)
     if call is None:
         return function(*args)
     refusal = None if call.state.is_calm else turned_away(call)
-    return _unwrap(call, refusal or run_sync(run(call, _SyncExecution(resilience))))
+    value: T = _unwrap(call, refusal or run_sync(journey(call, _SyncExecution(resilience))))
+    return value
 
 
-async def aexecute(
-    resilience: Resilience, provider: str, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]
-) -> Any:
+async def aexecute(resilience: Resilience, provider: str, function: Callable[[*A], Awaitable[T]], args: tuple[*A]) -> T:
     call = _call(resilience, provider, function, args)
     if call is None:
-        return await function(*args)
+        alone: T = await _awaitable(function, args)
+        return alone
     refusal = None if call.state.is_calm else turned_away(call)
-    return _unwrap(call, refusal or await run(call, _AsyncExecution(resilience)))
+    value: T = _unwrap(call, refusal or await journey(call, _AsyncExecution(resilience)))
+    return value
 
 
 def execute_with_fallback(
-    resilience: Resilience, primary: str, operation: Callable[[], Any], secondary: str, fallback: Callable[[], Any]
-) -> Any:
+    resilience: Resilience, primary: str, operation: Callable[[], T], secondary: str, fallback: Callable[[], U]
+) -> T | U:
     try:
         with _reserve():
             return execute(resilience, primary, operation, ())
     except Exception as error:
-        first = _worth_a_fallback(error)
+        if not _is_worth_a_fallback(error):
+            raise
+        first = error
     try:
         return execute(resilience, secondary, fallback, ())
     except Exception as second:
-        raise _both(first, second) from first
+        raise _both(first, second) from second
+    finally:
+        del first  # its traceback leads to this frame
 
 
 async def aexecute_with_fallback(
     resilience: Resilience,
     primary: str,
-    operation: Callable[[], Awaitable[Any]],
+    operation: Callable[[], Awaitable[T]],
     secondary: str,
-    fallback: Callable[[], Awaitable[Any]],
-) -> Any:
+    fallback: Callable[[], Awaitable[U]],
+) -> T | U:
     try:
         with _reserve():
             return await aexecute(resilience, primary, operation, ())
     except Exception as error:
-        first = _worth_a_fallback(error)
+        if not _is_worth_a_fallback(error):
+            raise
+        first = error
     try:
         return await aexecute(resilience, secondary, fallback, ())
     except Exception as second:
-        raise _both(first, second) from first
+        raise _both(first, second) from second
+    finally:
+        del first  # its traceback leads to this frame
 
 
 def _call(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Call | None:
@@ -233,14 +275,17 @@ def _unwrap(call: Call, result: Any) -> Any:
     if type(result) is _Result:
         return result.value
     if type(result) is Rejection:
-        raise errors.dress(call, result)
+        raise errors.to_raise(call, result)
     assert type(result) is Failed
-    error = result.error
+    error = result.take()
     if isinstance(error, Stopped):
         error = error.__cause__ or error
     attach(error, call)
     if isinstance(error, errors.ResilienceError | _NotAwaitable):
-        raise error  # it says all there is to say
+        try:
+            raise error  # it says all there is to say
+        finally:
+            del error
     kind = {
         Ending.BUDGET_EXHAUSTED: errors.RetryBudgetExhausted,
         Ending.ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded,
@@ -272,26 +317,25 @@ def _reserve() -> scope.ScopeBlock:
     return scope.inside(around.inside, now + (around.deadline - now) / 2)
 
 
-def _worth_a_fallback(error: Exception) -> Exception:
+def _is_worth_a_fallback(error: Exception) -> bool:
     """Only a failure of the host or a refusal of ours is; the caller's own mistakes are raised as they are."""
     if isinstance(error, errors.NonRetryable):
         last = error.last_error
         outcome = of_operation(last) if isinstance(last, Exception) else None
-        if outcome is not None and (outcome.verdict is Verdict.SUCCESS or outcome.kind is ErrorKind.FOREIGN):
-            raise error
-    elif not isinstance(error, errors.ResilienceError):
-        raise error
-    return error
+        return outcome is None or not (outcome.verdict is Verdict.SUCCESS or outcome.kind is ErrorKind.FOREIGN)
+    return isinstance(error, errors.ResilienceError)
 
 
 def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
+    waits = [wait for error in (first, second) if (wait := getattr(error, "retry_after", None)) is not None]
     return errors.AllProvidersFailed(
         host=getattr(first, "host", ""),
         policy="retry",
-        reason=f"failed, and so did {getattr(second, 'host', 'the fallback')}",
+        reason=Reason.ALL_FAILED.value,
+        retry_after=min(waits, default=None),
         primary=first,
         fallback=second,
         errors=(first, second),
-        attempts=getattr(first, "attempts", 0),
+        attempts=getattr(first, "attempts", 0) + getattr(second, "attempts", 0),
         elapsed=getattr(first, "elapsed", 0.0) + getattr(second, "elapsed", 0.0),
     )

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall import telling
 from seawall.classification import is_quota, text
-from seawall.judging import clock_rang, judge_error, judge_response, next_step, opens_in, too_late, turn_in
+from seawall.judging import (
+    clock_rang,
+    inspects,
+    judge_error,
+    judge_response,
+    judge_stream,
+    next_step,
+    opens_in,
+    too_late,
+    turn_in,
+)
 from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.breaker import HalfOpen
 from seawall.policies.bulkhead import Ticket
@@ -30,11 +40,12 @@ if TYPE_CHECKING:
 # An enum's member is looked up through its class, and its value through a property: too slow where it is hot.
 _ANSWERED, _DEADLINE, _REFUSED, _TOO_LATE = Ending.ANSWERED, Ending.DEADLINE, Ending.REFUSED, Reason.DEADLINE
 
-_ENDINGS: Final = {
+REASONS: Final[dict[Ending | None, Reason]] = {
     Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS,
     Ending.OUT_OF_TIME: Reason.ATTEMPTS,
     Ending.SERVER_DELAY_TOO_LONG: Reason.ATTEMPTS,
     Ending.REFUSED: Reason.ATTEMPTS,
+    Ending.NOT_WAITED_FOR: Reason.ATTEMPTS,
     Ending.DEADLINE: Reason.ATTEMPTS,
     Ending.BUDGET_EXHAUSTED: Reason.BUDGET,
     Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE,
@@ -46,14 +57,22 @@ _ENDINGS: Final = {
 
 
 class _Last:
-    """How the previous attempt ended, to be handed over if nothing better comes."""
+    """How the last attempt ended, to be handed over if nothing better comes."""
 
-    __slots__ = ("error", "outcome", "response")
+    __slots__ = ("error", "outcome", "raises", "response")
 
     def __init__(self, outcome: Outcome, response: Any, error: BaseException | None) -> None:
         self.outcome = outcome
         self.response = response
         self.error = error
+        """Once settled held nowhere else, and not after the call: its frames hold us, and who holds it makes a circle,
+        which waits for the collector with all that the frames of the client hold."""
+        self.raises = False
+        """Is it a failure that the caller wants as an exception of ours?"""
+
+    def take_error(self) -> BaseException | None:
+        error, self.error = self.error, None
+        return error
 
 
 class Failed:
@@ -62,7 +81,13 @@ class Failed:
     __slots__ = ("error",)
 
     def __init__(self, error: BaseException) -> None:
-        self.error = error
+        self.error: BaseException | None = error
+
+    def take(self) -> BaseException:
+        """The exception, to be raised. Frames that it passes hold this, so this must not hold it any more."""
+        error, self.error = self.error, None
+        assert error is not None
+        return error
 
 
 def turned_away(call: Call) -> Rejection | None:
@@ -71,7 +96,7 @@ def turned_away(call: Call) -> Rejection | None:
     While a circuit is open every call ends here: none of them costs a coroutine, or an attempt that is never sent.
     """
     now = call.started
-    if call.deadline is not None and now >= call.deadline:
+    if (call.deadline is not None and now >= call.deadline) or call.policy.degrade:
         return None
     state = call.state
     refusal = state.turn_away(call, now)
@@ -88,7 +113,6 @@ async def run(call: Call, runtime: Runtime) -> Any:
     now = call.started
     number = 1
     last: _Last | None = None
-    failure: Exception | None
     response: Any
     refused: Rejection | Ticket | float | None
     while True:
@@ -110,14 +134,14 @@ async def run(call: Call, runtime: Runtime) -> Any:
         except Exception as error:
             now = clock.monotonic()
             outcome = judge_error(call, admission, error, runtime, now)
-            response, failure = None, error
+            response, last = None, _Last(outcome, None, error)
         except BaseException:
             _abandon(call, admission)
             raise
         else:
             try:
                 status = response.status_code
-                if status < 400 and call.policy.classify is None:
+                if status < 400 and call.policy.trusts_headers:
                     call.answer = (number, admission.started, admission.headers_at, status)
                     call.ending = _ANSWERED
                     if type(admission.phase) is HalfOpen:
@@ -126,8 +150,10 @@ async def run(call: Call, runtime: Runtime) -> Any:
                         admission.finish()
                     if state.hub.listening:
                         telling.call_ended(call)
+                    last = None
                     return response
-                outcome, failure = judge_response(call, admission, response), None
+                outcome = judge_response(call, admission, response)
+                last = _Last(outcome, response, None)
             except BaseException:  # a hook was interrupted: nobody will get the answer
                 await _drop(call, admission, response, runtime)
                 raise
@@ -136,20 +162,26 @@ async def run(call: Call, runtime: Runtime) -> Any:
                 body = await runtime.peek(response, admission)
                 if body is not None and is_quota(body):
                     outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO
+            broke: Exception | None = None
+            if response is not None and outcome.kind is None and inspects(call, admission, response):
+                broke = await runtime.hold(response, admission)
             now = clock.monotonic()
             try:
+                if admission.inspector is not None:
+                    outcome = last.outcome = judge_stream(call, admission, outcome, broke, runtime)
+                broke = None  # its traceback leads to this frame
                 delay = next_step(call, admission, outcome, runtime, now)
             except BaseException:
                 await _drop(call, admission, response, runtime)
                 raise
             if isinstance(delay, Ending):
-                return await _stop(call, admission, _Last(outcome, response, failure), delay, runtime)
+                return await _stop(call, admission, last, delay, runtime)
             if response is not None and await runtime.peek(response, admission) is None:
                 await runtime.discard(response, admission)
-                response = None
+                last.response = None
             now = clock.monotonic()
-            _settle(call, admission, outcome, now)
-            last = _Last(outcome, response, failure)
+            last.raises = _raises(call.policy.retry, outcome)
+            _settle(call, admission, last, now)
             refused = state.refuses(call, now)
             if refused is not None:
                 state.count_rejection(now)
@@ -176,24 +208,30 @@ async def _enter(
     ticket: Ticket | None = None
     try:
         while refused is not None and not isinstance(refused, Rejection):
+            now = clock.monotonic()
             if isinstance(refused, Ticket):
                 ticket = refused
-                seconds: float | Rejection = turn_in(call, ticket, ends, clock.monotonic())
+                seconds: float | Rejection = turn_in(call, ticket, ends, now)
             else:
-                seconds = opens_in(call, refused, ends, clock.monotonic())
+                seconds = opens_in(call, refused, ends, now)
             if isinstance(seconds, Rejection):
                 refused = seconds
                 break
-            if ticket is not None:
-                await runtime.wait(ticket, seconds)
+            if isinstance(refused, Ticket):
+                await runtime.wait(refused, seconds)
             else:
                 await _sleep(call, seconds, runtime)
+                if ticket is not None:
+                    ticket.joined_at += clock.monotonic() - now  # at the gate nobody waits for a permit
             now = clock.monotonic()
             if ends is not None and now >= ends:
                 refused = too_late(call, now)
                 break
             refused = state.enter(admission, ticket, now)
-            ticket = refused if isinstance(refused, Ticket) else None
+            if isinstance(refused, Ticket):
+                ticket = refused
+            elif not isinstance(refused, float):
+                ticket = None
     except BaseException:
         if ticket is not None:
             state.leave(ticket, clock.monotonic(), refused=False)
@@ -222,8 +260,8 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     """No attempt follows: hand over the answer as it is, its verdict falling where its body ends; or the error."""
     call.ending = ending
     outcome, retry = last.outcome, call.policy.retry
-    raises = _raises(retry, outcome) and ending in _ENDINGS
-    if last.response is not None and not raises:
+    last.raises = _raises(retry, outcome) and ending in REASONS
+    if last.response is not None and not last.raises:
         call.note(
             admission.number,
             admission.started,
@@ -237,13 +275,14 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
             call.state.headers(admission, call.state.clock.monotonic())
         if admission.is_over:
             admission.finish()
+        call.last = admission
         if call.state.hub.listening:
             telling.call_ended(call)
         return last.response
     if last.response is not None and await runtime.peek(last.response, admission) is None:
         await runtime.discard(last.response, admission)
-    _settle(call, admission, outcome, call.state.clock.monotonic())
-    return _give_up(call, last, raises=raises)
+    _settle(call, admission, last, call.state.clock.monotonic())
+    return _give_up(call, last)
 
 
 def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
@@ -256,9 +295,8 @@ def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
     call.ending = _DEADLINE if rejection.reason is _TOO_LATE else _REFUSED
     call.reason = rejection.reason._value_
     if last is not None:
-        raises = _raises(call.policy.retry, last.outcome)
-        if last.error is not None or raises:
-            return _give_up(call, last, raises=raises)
+        if last.error is not None or last.raises:
+            return _give_up(call, last)
         if last.response is not None:
             if call.state.hub.listening:
                 telling.call_ended(call)
@@ -275,25 +313,29 @@ def _raises(retry: Retry | None, outcome: Outcome) -> bool:
     return outcome.verdict in (Verdict.FAILURE, Verdict.THROTTLED) or retry.repeats(outcome) is not Again.NO
 
 
-def _give_up(call: Call, last: _Last, *, raises: bool) -> Rejection | Failed:
+def _give_up(call: Call, last: _Last) -> Rejection | Failed:
     """The call failed: with a rejection that says so, or with the library's own exception."""
     if call.state.hub.listening:
         telling.call_ended(call)
     outcome, name = last.outcome, call.state.name
-    if raises and outcome.scope != "total":
-        reason = _ENDINGS.get(call.ending or Ending.NOT_RETRYABLE, Reason.NOT_RETRYABLE)
-        return Rejection(reason, name, outcome.retry_after, cause=last.error, response=last.response)
+    if last.raises and outcome.scope != "total":
+        reason = REASONS.get(call.ending, Reason.NOT_RETRYABLE)
+        cause = last.take_error() or outcome.error
+        return Rejection(reason, name, outcome.retry_after, cause=cause, response=last.response)
+    error = last.take_error()
     if outcome.scope is not None:
-        return clock_rang(call, outcome)
-    assert last.error is not None
-    return Failed(last.error)
+        return clock_rang(call, outcome, error)
+    assert error is not None
+    return Failed(error)
 
 
-def _settle(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
+def _settle(call: Call, admission: Admission, last: _Last, now: float) -> None:
+    outcome = last.outcome
     call.note(
         admission.number, admission.started, now, outcome.status, outcome.kind, outcome.verdict, outcome.retry_after
     )
     call.state.settle(admission, outcome.verdict, now)
+    outcome.error = None
     call.waited = 0.0
 
 
@@ -312,4 +354,4 @@ def _abandon(call: Call, admission: Admission) -> None:
     call.ending = Ending.CANCELLED
     call.state.settle(admission, Verdict.IGNORED, call.state.clock.monotonic())
     if call.state.hub.listening:
-        telling.call_ended(call)
+        call.state.cancelled(call)

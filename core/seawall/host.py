@@ -28,7 +28,7 @@ from seawall.stats.quantile import Quantiles
 from seawall.stats.window import Column, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from seawall._story import Call
     from seawall.admission import Admission
@@ -57,6 +57,7 @@ class HostState:
 
     __slots__ = (
         "_done",
+        "_dropped",
         "_is_closed",
         "_late",
         "_lock",
@@ -69,6 +70,7 @@ class HostState:
         "budget",
         "bulkhead",
         "clock",
+        "degraded",
         "denied",
         "effective",
         "gate",
@@ -103,6 +105,8 @@ class HostState:
         self.budget = open_budget(effective.budget, now)
         self.bulkhead = BulkheadState(effective.bulkhead if opens else None)
         self.quantiles: Quantiles | None = None
+        self.degraded = 0
+        """Calls answered from elsewhere."""
         self.denied = 0
         """Extra attempts the budget refused."""
         self.gate = now
@@ -115,8 +119,10 @@ class HostState:
         """When they heard it, not counted yet."""
         self._done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
-        self._late: list[tuple[Admission, object, Verdict, float] | Ticket] = []
-        """Ends that came, and waiters that left, while their own thread held the lock: for the next visit."""
+        self._late: list[Ticket | tuple[Admission, object, Verdict, float] | Call] = []
+        """Waiters that left, attempts and calls that ended while their own thread held the lock: seen to afterwards."""
+        self._dropped = 0
+        """Attempts that died without an end since somebody was told."""
         self._take_figures(effective)
 
     # -- an attempt ----------------------------------------------------------------------------------------------------
@@ -146,8 +152,8 @@ class HostState:
                 admission.permit = bulkhead.take(admission)
                 return None
             verdict = self._consider(admission, None, now)
-        if self.breaker.changes:
-            self._report()
+        if self.breaker.changes or self._late or self._dropped:
+            self._after()
         return verdict
 
     def turn_away(self, call: Call, now: float) -> Rejection | None:
@@ -169,7 +175,7 @@ class HostState:
         return refusal
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
-        """Look again after a wait. A ticket that is not returned is done with."""
+        """Look again after a wait. The ticket is done with if the answer is None or a rejection."""
         with self._lock:
             self._tidy(now)
             verdict = self._consider(admission, ticket, now)
@@ -216,10 +222,11 @@ class HostState:
             and admission.outcome is None
             and type(phase) is Closed
             and not (admission.paid or admission.overdue or self.hub.listening)
+            and (self.bulkhead.is_free or not self._lock._is_owned())
         ):
             done = self._done
             done.append((phase, admission.started, admission.headers_at, now))
-            if (len(done) >= _FOLD_AT or not self.bulkhead.is_free) and not self._lock._is_owned():
+            if not self.bulkhead.is_free or (len(done) >= _FOLD_AT and not self._lock._is_owned()):
                 with self._lock:  # under a limit somebody may be joining the line just now
                     self._fold()
                     woken = self._free(now)
@@ -227,7 +234,11 @@ class HostState:
             return
         if self._lock._is_owned():  # a finaliser, run by a collection in the middle of a visit of this very thread
             self._late.append((admission, permit, verdict, now))
-            return
+        else:
+            self._end(admission, permit, verdict, now)
+
+    def _end(self, admission: Admission, permit: object, verdict: Verdict, now: float) -> None:
+        """Count an end that is not the common one, serve who waits, and tell."""
         with self._lock:
             self._tidy(now)
             self._count(admission, permit, verdict, now)
@@ -238,13 +249,22 @@ class HostState:
             if self.gate > now and admission.outcome is not None and admission.outcome.retry_after:
                 telling.gate_closed(self, now, self.gate - now)
 
+    def cancelled(self, call: Call) -> None:
+        """Tell that a call ended, perhaps in a finaliser: not before the lock is free."""
+        if self._lock._is_owned():
+            self._late.append(call)
+        else:
+            telling.call_ended(call)
+
     # -- decisions the flow asks for -----------------------------------------------------------------------------------
 
     def refuses(self, call: Call, now: float) -> Rejection | None:
         """Would a further attempt be refused by the breaker, or because we are closing?"""
         with self._lock:
             self._tidy(now)
-            return self._veto(call, now)
+            verdict = self._veto(call, now)
+        self._after()
+        return verdict
 
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
@@ -252,12 +272,14 @@ class HostState:
             self._fold()
             paid = self.budget.withdraw(now)
             self.denied += not paid
-            return paid
+        self._after()
+        return paid
 
     def give_back(self) -> None:
         """The paid attempt never left."""
         with self._lock:
             self.budget.give_back()
+        self._after()
 
     def budget_left(self) -> float:
         """Tokens at hand."""
@@ -278,6 +300,12 @@ class HostState:
         """The flow refused a call by itself."""
         with self._lock:
             self.window.count(Column.REJECTED, now)
+        self._after()
+
+    def count_degraded(self) -> None:
+        """A call is answered from elsewhere: neither success nor failure of the host."""
+        with self._lock:
+            self.degraded += 1
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
@@ -288,12 +316,14 @@ class HostState:
             is_closed = self._is_closed
         if is_closed:
             ticket.wake()
+        self._after()
 
     def rise(self, ticket: Ticket) -> None:
         """A sleeper is awake."""
         with self._lock:
             if self._sleepers is not None:
                 self._sleepers.pop(ticket, None)
+        self._after()
 
     # -- operators -----------------------------------------------------------------------------------------------------
 
@@ -344,12 +374,21 @@ class HostState:
 
         self._by_hand(renew)
 
+    def begin_afresh(self) -> None:
+        """In the child of a fork: attempts, waiters and sleepers are the parent's; what was learned is both's."""
+        self._lock = RLock()
+        for permit in self.bulkhead.begin_afresh():
+            self.breaker.forget(permit)
+        self._sleepers = self._turned_away = self._told = None
+
     @property
     def in_flight(self) -> int:
         """Attempts that hold a permit, bodies included."""
         with self._lock:
             self._tidy(self.clock.monotonic())
-            return len(self.bulkhead.live)
+            out = len(self.bulkhead.live)
+        self._after()
+        return out
 
     def is_like_new(self, now: float) -> bool:
         """Would forgetting this host lose nothing?"""
@@ -376,7 +415,7 @@ class HostState:
             self.breaker.look(now, self.clock.random())
             self._review(now)
             picture = take(self, now)
-        self._after([])
+        self._after()
         return picture
 
     # -- with the lock held --------------------------------------------------------------------------------------------
@@ -399,7 +438,9 @@ class HostState:
         if verdict is not None:
             self.window.count(Column.REJECTED, now)
         elif now < self.gate:
-            verdict = self.gate
+            if ticket is not None:
+                bulkhead.queue.step_aside(ticket)
+            return self.gate
         elif "bulkhead" not in call.exempt:
             turn = bulkhead.line_up(ticket, now)
             if isinstance(turn, Ticket):
@@ -413,7 +454,8 @@ class HostState:
             admission.permit = bulkhead.take(admission)
             if "breaker" not in call.exempt:
                 admission.phase = self.breaker.phase
-                self.breaker.admit(admission.permit, now, 0, _patience(call))
+                patience = 0.0 if call.limits is None else call.limits.patience
+                self.breaker.admit(admission.permit, now, 0, patience)
         self._review(now)
         return verdict
 
@@ -524,14 +566,9 @@ class HostState:
         if self._turned_away:
             self.window.count_all(Column.REJECTED, _taken(self._turned_away))
         bulkhead = self.bulkhead
-        while self._late:
-            late = self._late.pop(0)
-            if isinstance(late, Ticket):
-                bulkhead.leave(late, now)
-            else:
-                self._count(*late)
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
+            self._dropped += permit in bulkhead.live  # not one that was refused at last
             bulkhead.live.pop(permit, None)
             self.breaker.forget(permit)
         if now >= self.window.end:
@@ -582,19 +619,37 @@ class HostState:
         """Let those who sleep out a delay look again."""
         with self._lock:
             sleepers = list(self._sleepers or ())
-        for ticket in sleepers:
-            ticket.wake()
+        self._after(sleepers)
 
-    def _after(self, woken: list[Ticket]) -> None:
+    def _after(self, woken: Iterable[Ticket] = ()) -> None:
+        """The end of a visit; of one inside another, by a finaliser, only the waking."""
         for ticket in woken:
             ticket.wake()
-        if self.breaker.changes:
+        if (self.breaker.changes or self._late or self._dropped) and not self._lock._is_owned():
             self._report()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Do what finalisers could not, which ran in the middle of a visit."""
+        while self._late:
+            try:
+                late = self._late.pop(0)
+            except IndexError:  # another thread was quicker
+                return
+            if isinstance(late, Ticket):
+                self.leave(late, self.clock.monotonic(), refused=False)
+            elif isinstance(late, tuple):
+                self._end(*late)
+            else:
+                telling.call_ended(late)
 
     def _report(self) -> None:
-        """Tell listeners of changes of phase; the list is emptied also when nobody listens."""
+        """Tell listeners of changes of phase (emptied also when nobody listens), and warn of what was dropped."""
         with self._lock:
             taken, self.breaker.changes = self.breaker.changes, ()
+            dropped, self._dropped = self._dropped, 0
+        if dropped:
+            telling.dropped(self, dropped)
         if self.hub.listening:
             for change in taken:
                 telling.breaker_changed(self, change)
@@ -605,12 +660,3 @@ def _taken(entries: list[T]) -> list[T]:
     batch = entries[:]
     del entries[: len(batch)]
     return batch
-
-
-def _patience(call: Call) -> float:
-    """Seconds an attempt of this call may take to its headers, by our clocks: a probe's lease is no shorter."""
-    clocks = call.policy.timeouts
-    limit = clocks.attempt
-    if limit is None:
-        limit = clocks.first_byte or clocks.idle
-    return limit if isinstance(limit, float) else 0.0

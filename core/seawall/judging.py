@@ -6,11 +6,12 @@ Everything here is arithmetic on one call; the flow acts on it.
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import backoff, telling
 from seawall._story import attach
-from seawall.classification import of_error, of_response
+from seawall.classification import of_error, of_event, of_response
 from seawall.clocks import EARLY
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
@@ -20,9 +21,11 @@ from seawall.runtime import OutOfTime
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.clocks import Watch
     from seawall.outcome import Outcome
     from seawall.policies.bulkhead import Ticket
-    from seawall.policies.retry import Repeatable, Retry
+    from seawall.policies.retry import Retry
+    from seawall.policy import Inspect
     from seawall.runtime import Runtime
 
 _TIMED_OUT: Final = (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT, ErrorKind.POOL_TIMEOUT)
@@ -32,6 +35,8 @@ def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
     outcome = of_response(response, call.state.clock.wall())
     _ask_user(call, outcome)
     admission.outcome = outcome
+    if outcome.verdict is not Verdict.THROTTLED:
+        call.may_be_done = True
     return outcome
 
 
@@ -40,15 +45,26 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
     if isinstance(error, OutOfTime):
         outcome = of_error(error, ErrorKind.TIMEOUT)
     if outcome.kind in _TIMED_OUT:
-        _find_clock(call, admission, outcome, now)
-    watch = admission.watch
-    if watch is not None and watch.is_proof and not watch.wrote and outcome.sent is not Sent.NO:
-        outcome.sent = Sent.NO  # the socket saw nothing leave: better evidence than the class of the error
-        if outcome.again is Again.SAFE:
-            outcome.again = Again.ANY
+        _find_clock(call, admission, outcome, now, error)
+    if admission.watch is not None:
+        _correct(outcome, admission.watch)
     _ask_user(call, outcome)
     admission.outcome = outcome
+    if outcome.sent is not Sent.NO:
+        call.may_be_done = True
     return outcome
+
+
+def _correct(outcome: Outcome, watch: Watch) -> None:
+    """What the socket saw leave, or not leave, is better evidence than the class of the error."""
+    if watch.is_proof and not watch.wrote:
+        outcome.sent = Sent.NO
+        if outcome.again is Again.SAFE:
+            outcome.again = Again.ANY
+    elif watch.is_proof and outcome.sent is Sent.NO:  # refused while something underneath sent it again, say
+        outcome.sent = Sent.MAYBE
+        if outcome.again is Again.ANY:
+            outcome.again = Again.SAFE
 
 
 def check_time(admission: Admission) -> None:
@@ -61,17 +77,58 @@ def check_time(admission: Admission) -> None:
 
 def body_failed(call: Call, admission: Admission, error: Exception, outcome: Outcome) -> Rejection | None:
     """The body of an answer broke. A rejection: it was a clock of ours, say that instead of the library's error."""
-    if isinstance(error, OutOfTime):
-        outcome = of_error(error, ErrorKind.TIMEOUT)
-    now = call.state.clock.monotonic()
-    if outcome.kind is ErrorKind.TIMEOUT:
-        outcome.scope = _scope(admission, now)
-        if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
-            outcome.verdict = Verdict.IGNORED
+    outcome = _of_body(admission, error, outcome)
     attach(error, call)
     call.ending = Ending.BODY_BROKE
     admission.broke(outcome)
-    return clock_rang(call, outcome) if outcome.scope is not None else None
+    rejection = clock_rang(call, outcome, error) if outcome.scope is not None else None
+    outcome.error = None  # as the flow does when an attempt has ended
+    return rejection
+
+
+def inspects(call: Call, admission: Admission, response: Any) -> bool:
+    """Has this answer to be held until its first content? Then there is an inspector for it."""
+    asked = call.policy.inspect_streams
+    if asked is False or admission.status != 200 or call.request.method == "HEAD":
+        return False
+    from seawall.inspect_stream import inspector_for
+
+    admission.inspector = inspector_for(response, None if asked is True else _asking(call, asked))
+    return admission.inspector is not None
+
+
+def judge_stream(
+    call: Call, admission: Admission, outcome: Outcome, error: Exception | None, runtime: Runtime
+) -> Outcome:
+    """What an answer was, held until its first content: as its headers said, unless it told of an error or broke."""
+    if error is None:
+        return _told(call, admission) or outcome
+    outcome = _of_body(admission, error, runtime.error(call, error))
+    outcome.status = admission.status
+    _ask_user(call, outcome)
+    admission.outcome = outcome
+    return outcome
+
+
+def inspect(admission: Admission, piece: bytes) -> None:
+    """A piece of the body passes. An error it tells of is the verdict that falls at the end of the body."""
+    inspector, call = admission.inspector, admission.call
+    if inspector is not None and inspector.feed(piece) and not admission.settled:
+        outcome = _told(call, admission)
+        if outcome is not None:
+            call.ending = Ending.BODY_BROKE
+            call.amend(call.state.clock.monotonic(), outcome.kind, outcome.verdict)
+
+
+def _told(call: Call, admission: Admission) -> Outcome | None:
+    """What the answer itself said went wrong with it."""
+    inspector = admission.inspector
+    if inspector is None or inspector.kind is None:
+        return None
+    outcome = admission.outcome = of_event(inspector.kind, inspector.delay)
+    attach(call.request, call)  # all that an SDK's error for such an event may have
+    _ask_user(call, outcome)
+    return outcome
 
 
 def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, now: float) -> Ending | float:
@@ -86,7 +143,7 @@ def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runti
     if retry is None or call.nested:
         return Ending.RETRY_OFF
     stop = may_repeat(
-        retry, outcome, admission.number, _repeatable(call, runtime), _when(call, retry, admission, outcome, now)
+        retry, outcome, admission.number, runtime.repeatable(call), _when(call, retry, admission, outcome, now)
     )
     if stop is not None:
         return stop
@@ -94,6 +151,8 @@ def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runti
     if asked is not None and asked > retry.max_retry_after:
         return Ending.SERVER_DELAY_TOO_LONG
     delay = _delay(call, retry, asked, now)
+    if call.hurry is not None and delay > call.hurry:
+        return Ending.NOT_WAITED_FOR
     start = now + delay
     if (call.deadline is not None and start + state.usual_time() >= call.deadline) or (
         retry.max_elapsed is not None and start - call.started > retry.max_elapsed
@@ -116,6 +175,8 @@ def turn_in(call: Call, ticket: Ticket, ends: float | None, now: float) -> float
     """Seconds to wait for a turn before looking again; a rejection when the patience is over."""
     bulkhead = call.policy.bulkhead
     patience = bulkhead.max_wait if bulkhead is not None else 0.0
+    if call.hurry is not None:
+        patience = min(patience, call.hurry)
     if ends is not None and now >= ends:
         return too_late(call, now)
     left = ticket.joined_at + patience - now
@@ -129,7 +190,7 @@ def opens_in(call: Call, gate: float, ends: float | None, now: float) -> float |
     retry = call.policy.retry
     pause = max(0.0, gate - now)
     room = math.inf if ends is None else ends - gate
-    if retry is None or pause > retry.max_retry_after or room <= 0:
+    if retry is None or pause > retry.max_retry_after or room <= 0 or (call.hurry is not None and pause > call.hurry):
         return Rejection(Reason.GATE, call.state.name, pause)
     return backoff.obey(pause, retry.max_delay, room, call.state.clock.random())
 
@@ -141,9 +202,9 @@ def too_late(call: Call, now: float) -> Rejection:
     return Rejection(Reason.DEADLINE, call.state.name, scope="total", limit=_length(call, "total"))
 
 
-def clock_rang(call: Call, outcome: Outcome) -> Rejection:
+def clock_rang(call: Call, outcome: Outcome, error: BaseException | None) -> Rejection:
     scope = outcome.scope or "total"
-    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=_length(call, scope), cause=outcome.error)
+    return Rejection(Reason.DEADLINE, call.state.name, scope=scope, limit=_length(call, scope), cause=error)
 
 
 def _length(call: Call, scope: str) -> float | None:
@@ -155,9 +216,9 @@ def _length(call: Call, scope: str) -> float | None:
     return limit if isinstance(limit, float) else getattr(call.limits, scope)
 
 
-def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
+def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float, error: Exception) -> None:
     """Was it a clock of ours that ended the attempt, and is the host to blame for it?"""
-    outcome.scope = _scope(admission, now)
+    outcome.scope = _scope(admission, now, error)
     if outcome.scope == "total":
         limits = call.limits
         share = limits.attempt if limits is not None else None
@@ -165,11 +226,12 @@ def _find_clock(call: Call, admission: Admission, outcome: Outcome, now: float) 
             outcome.verdict = Verdict.IGNORED  # it was not given its own share of time
 
 
-def _scope(admission: Admission, now: float) -> str | None:
+def _scope(admission: Admission, now: float, error: Exception) -> str | None:
     """The clock of ours that has rung; None: the library's own, or somebody else's."""
     call, watch = admission.call, admission.watch
     if watch is not None:
-        return watch.rang(now)
+        # What we cut off was cut by the clock nearest to its end, even if a replaced clock of the process stands still.
+        return watch.rang(now) or (watch.rang(math.inf) if isinstance(error, OutOfTime) else None)
     if call.deadline is not None and now >= call.deadline - EARLY:
         return "total"
     limit = call.limits.attempt if call.limits is not None and not admission.headers_at else None
@@ -180,7 +242,7 @@ def _ask_user(call: Call, outcome: Outcome) -> None:
     classify = call.policy.classify
     if classify is not None:
         try:
-            verdict: object = classify(outcome, call.request)
+            verdict: object = classify(copy(outcome), call.request)  # his to keep: ours lets go of the error
             if verdict is not None and not isinstance(verdict, Verdict):
                 _close(verdict)
                 raise TypeError("classify= must give a Verdict or None")
@@ -201,15 +263,37 @@ def _overrule(outcome: Outcome, verdict: Verdict) -> None:
     outcome.verdict = verdict
 
 
+def _of_body(admission: Admission, error: Exception, outcome: Outcome) -> Outcome:
+    """What an error in a body means: `outcome` is the mount's word."""
+    if isinstance(error, OutOfTime):
+        outcome = of_error(error, ErrorKind.TIMEOUT)
+    if outcome.kind is ErrorKind.TIMEOUT:
+        outcome.scope = _scope(admission, admission.call.state.clock.monotonic(), error)
+        if outcome.scope in ("total", "stream"):  # the pieces came in time: it is the caller's limit
+            outcome.verdict = Verdict.IGNORED
+    return outcome
+
+
+def _asking(call: Call, ask: Inspect) -> Inspect:
+    """The user's word on events, whatever goes wrong with it."""
+
+    def asking(name: str, data: Any) -> ErrorKind | bool | None:
+        try:
+            meaning: object = ask(name, data)
+            if meaning is None or isinstance(meaning, bool | ErrorKind):
+                return meaning
+            _close(meaning)
+            raise TypeError("inspect_streams= must give an ErrorKind, True, False or None")
+        except Exception as error:
+            call.state.hub.complain(ask, error)
+            return None
+
+    return asking
+
+
 def _is_default(retry: Retry | None) -> bool:
     """Only the default rules know that an answer the host is well with is not retried."""
     return retry is None or (retry.retry_on is None and retry.when is None)
-
-
-def _repeatable(call: Call, runtime: Runtime) -> Repeatable:
-    if call.repeatable is None:
-        call.repeatable = runtime.repeatable(call)
-    return call.repeatable
 
 
 def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now: float) -> bool | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall._story import attach
+from seawall.degrade.answer import Answer
+from seawall.errors import Queued
 from seawall.outcome import Ending, ErrorKind, Rejection
 from seawall.runtime import Stopped
 
@@ -40,14 +41,15 @@ def blame(call: Call, error: BaseException) -> BaseException:
     return error
 
 
-def answer_body(error: ResilienceError) -> bytes:
-    """The body of a synthetic 503, in the shape the SDKs of LLM vendors show."""
-    return json.dumps({"error": {"type": f"seawall_{error.policy}", "message": str(error)}}).encode()
-
-
-def retry_after_header(error: ResilienceError) -> dict[str, str]:
-    """`Retry-After` in whole seconds, rounded up; nothing if nobody knows."""
-    return {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
+def refusal(error: ResilienceError) -> Answer:
+    """A synthetic 503, in the shape the SDKs of LLM vendors show; `Retry-After` in whole seconds, if anybody knows."""
+    headers = {"x-should-retry": "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    told = {"type": f"seawall_{error.policy}", "message": str(error)}
+    if isinstance(error, Queued) and error.receipt is not None:  # else nobody could ask for the result
+        told["receipt"] = error.receipt.id
+    return Answer(503, headers=headers, json={"error": told})
 
 
 def watch_below(retries: Any, resilience: Resilience) -> None:
@@ -105,7 +107,7 @@ def warn_of_longer_clocks(resilience: Resilience, connect: float | None, read: f
     """Warn once, at mounting, of clocks that the client's own shorter limits will never let ring."""
     for pattern, policy in resilience.policies.items():
         clocks = policy.timeouts
-        if not clocks or policy.pending:  # a preset's clocks are not the user's
+        if not clocks or policy.is_preset:  # a preset's clocks are not the user's
             continue
         for name, kind, own in (("connect", "connect", connect), ("attempt", "read", read), ("idle", "read", read)):
             ours = getattr(clocks, name)

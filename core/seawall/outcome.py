@@ -91,6 +91,8 @@ class Ending(Enum):
     VETOED = "when= said no"
     REFUSED = "refused locally"
     DEADLINE = "deadline exceeded"
+    NOT_WAITED_FOR = "not waited for: there is a way to degrade"
+    DEGRADED = "a degraded answer"
     CANCELLED = "cancelled"
 
 
@@ -157,10 +159,13 @@ class Reason(Enum):
     ATTEMPTS = "attempts exhausted"
     BUDGET = "retry budget exhausted"
     NOT_RETRYABLE = "not retryable"
+    DEGRADED = "degraded"
+    QUEUED = "queued"
+    ALL_FAILED = "all providers failed"
 
 
 class Rejection:
-    """Our refusal, as a value: only mounts and `execute` make exceptions of it. Never changed: callers share it."""
+    """Our refusal, as a value: only mounts and `execute` make exceptions of it. Those of an open circuit are shared."""
 
     until: float | None = None
     """The instant of the host's clock from which it is worth trying again, where that is known instead."""
@@ -169,6 +174,8 @@ class Rejection:
     scope: str | None = None
     cause: BaseException | None = None
     response: Any = None
+    facts: dict[str, Any] | None = None
+    """Further attributes of the exception."""
 
     def __init__(
         self,
@@ -182,6 +189,7 @@ class Rejection:
         scope: str | None = None,
         cause: BaseException | None = None,
         response: Any = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         self.reason = reason
         self.host = host
@@ -197,6 +205,8 @@ class Rejection:
             self.cause = cause
         if response is not None:
             self.response = response
+        if facts is not None:
+            self.facts = facts
 
     def wait(self, now: float) -> float | None:
         """Seconds until it is worth trying again; None if nobody knows."""
@@ -218,7 +228,7 @@ class Response(Protocol):
     def headers(self) -> Headers: ...
 
 
-def reject_async(function: Callable[..., Any] | None, field: str) -> None:
+def reject_async(function: Callable[..., Any] | None, field: str, cure: str = "give a plain function") -> None:
     """Refuse a coroutine function where the answer is needed at once."""
     if function is None:
         return
@@ -229,4 +239,4 @@ def reject_async(function: Callable[..., Any] | None, field: str) -> None:
         plain = plain.func
     code = getattr(plain, "__code__", None) or getattr(type(plain).__call__, "__code__", None)
     if getattr(code, "co_flags", 0) & 0x280:  # CO_COROUTINE | CO_ASYNC_GENERATOR, without importing inspect
-        raise TypeError(f"{field} is an async function, but its answer is needed at once: give a plain function")
+        raise TypeError(f"{field} is an async function, but its answer is needed at once: {cure}")

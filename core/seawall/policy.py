@@ -7,7 +7,7 @@ except `Timeouts`, which are inherited clock by clock.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from seawall import _check
 from seawall._check import UNSET
@@ -21,11 +21,17 @@ from seawall.scope import Scope, ScopeBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
     from typing import Unpack
 
     from seawall._check import Unset
-    from seawall.outcome import Outcome, Verdict
+    from seawall.degrade.step import Step
+    from seawall.outcome import ErrorKind, Outcome, Verdict
     from seawall.policies.budget import Budget
+
+    Inspect = Callable[[str, Any], ErrorKind | bool | None]
+
+P = TypeVar("P", bound="Policy")
 
 STATE_PARTS: Final = ("budget", "breaker", "bulkhead")
 """Parts that belong to the state of a host or group, not to one request."""
@@ -45,9 +51,17 @@ class Policy:
     """When the host is left alone. None: never; it is measured all the same."""
     bulkhead: Bulkhead | Unset | None = UNSET
     """How many attempts run at a time. None: measured only."""
+    degrade: tuple[Step, ...] | list[Step] | Unset | None = UNSET
+    """Ways to answer when the host failed or we refused, asked in this order. None or empty: none."""
+    degrade_after: float | timedelta | Unset | None = UNSET
+    """Seconds: no longer wait (backoff, gate, bulkhead) while a way to degrade could answer. None: wait."""
     stream: bool | Unset = UNSET
     """Every answer counts as one that streams: its clocks are `first_content`, `idle` and `stream`. Left out: those
     of `text/event-stream` and NDJSON, and in requests those asked for with `stream=True`."""
+    inspect_streams: bool | Inspect | Unset = UNSET
+    """Look for errors inside answers of `text/event-stream` and NDJSON, and hold such an answer until its first
+    content, so that it may still be repeated. A function `(event, data)` says first what an event is: an `ErrorKind`,
+    content (True), nothing yet (False), or None: as the built-in shapes say."""
     rejections: Literal["raise", "respond"] | Unset = UNSET
     """"respond": what we refuse is answered with a synthetic 503, `Retry-After` and `x-should-retry: false`, for SDKs
     that retry any exception but obey answers."""
@@ -59,6 +73,8 @@ class Policy:
     """Hosts of one group share their state."""
     pending: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
     """What a preset names that this version cannot do yet."""
+    is_preset: bool = field(default=False, init=False, repr=False, compare=False)
+    """Its clocks are a preset's, not the user's."""
 
     def __post_init__(self) -> None:
         for name, kinds in _PARTS.items():
@@ -66,8 +82,15 @@ class Policy:
             if value is not UNSET and value is not None and not isinstance(value, kinds):
                 words = " or ".join(f"{kind.__name__}(…)" for kind in kinds)
                 raise TypeError(f"Policy: {name}={value!r}: give {words}, or None to switch it off")
+        if self.degrade is not UNSET:
+            object.__setattr__(self, "degrade", _steps(self.degrade))
+        _check.duration(self, "degrade_after", optional=True)
         if self.stream is not UNSET:
             _check.flag(self, "stream")
+        if self.inspect_streams is not UNSET and not isinstance(self.inspect_streams, bool):
+            if not callable(self.inspect_streams):
+                raise TypeError(f"Policy: inspect_streams={self.inspect_streams!r}: give True, False or a function")
+            reject_async(self.inspect_streams, "Policy: inspect_streams")
         if self.rejections is not UNSET:
             _check.choice(self, "rejections", "raise", "respond")
         if self.mode is not UNSET:
@@ -106,35 +129,52 @@ class Policy:
     def llm(cls, **parts: Unpack[_Parts]) -> Policy:
         """For paid LLM APIs: POST is repeatable, under one automatic Idempotency-Key per call; answers may take long.
 
+        A stream is held until its first content: one that fails before, with an error event or silence, is repeated.
         Refusals are answered (503, `x-should-retry: false`), since the vendors' SDKs retry every exception. The
         keywords are `Policy`'s.
         """
         policy = cls(
             timeouts=Timeouts(attempt=None, first_byte=600, first_content=60, idle=60),
             retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
+            inspect_streams=True,
             rejections="respond",
         )
-        return _preset(policy, ("inspect_streams (errors inside a stream)",), parts)
+        return _preset(policy, (), parts)
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
-        merged: dict[str, Any] = {}
-        for f in fields(self):
-            if f.init:
-                value = getattr(self, f.name)
-                inherited = getattr(base, f.name)
-                if f.name == "timeouts" and isinstance(value, Timeouts) and isinstance(inherited, Timeouts):
-                    value = value.over(inherited)
-                merged[f.name] = inherited if value is UNSET else value
-        policy = Policy(**merged)
-        object.__setattr__(policy, "pending", (*self.pending, *(p for p in base.pending if p not in self.pending)))
-        return policy
+        return _merge(self, base, Policy)
 
     def describe(self) -> str:
         """Every effective value in words, the worst cases, and where parts contradict each other."""
         from seawall._describe import describe
 
         return describe(self)
+
+
+class EffectivePolicy(Policy):
+    """What `policy_for` gives: a policy with nothing left out, its fields typed without the marker for that.
+
+    Read `policy.retry.max_retries` after `if policy.retry is not None`. Only the clocks of `timeouts` may still be
+    unset: each client fills those in for itself.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        timeouts: Timeouts | None
+        retry: Retry | None
+        budget: Budget | None
+        breaker: Breaker | None
+        bulkhead: Bulkhead | None
+        degrade: tuple[Step, ...]
+        degrade_after: float | None
+        stream: bool
+        inspect_streams: bool | Inspect
+        rejections: Literal["raise", "respond"]
+        mode: Literal["enforce", "off"]
+        classify: Callable[[Outcome, Any], Verdict | None] | None
+        group: str | None
 
 
 class Effective:
@@ -149,7 +189,10 @@ class Effective:
         "budget",
         "bulkhead",
         "classify",
+        "degrade",
+        "degrade_after",
         "group",
+        "inspect_streams",
         "is_off",
         "is_plain",
         "policy",
@@ -157,20 +200,25 @@ class Effective:
         "retry",
         "stream",
         "timeouts",
+        "trusts_headers",
     )
 
     def __init__(self, policy: Policy) -> None:
-        full: Any = policy.over(DEFAULTS)
-        self.policy: Policy = full
+        self.policy = full = _merge(policy, DEFAULTS, EffectivePolicy)
         self.timeouts: Timeouts = full.timeouts or NO_CLOCKS
-        self.retry: Retry | None = full.retry
-        self.budget: Budget | None = full.budget
-        self.breaker: Breaker | None = full.breaker
-        self.bulkhead: Bulkhead | None = full.bulkhead
-        self.stream: bool = full.stream
-        self.rejections: Literal["raise", "respond"] = full.rejections
-        self.classify: Callable[[Outcome, Any], Verdict | None] | None = full.classify
-        self.group: str | None = full.group
+        self.retry = full.retry
+        self.budget = full.budget
+        self.breaker = full.breaker
+        self.bulkhead = full.bulkhead
+        self.degrade = full.degrade
+        self.degrade_after = full.degrade_after
+        self.stream = full.stream
+        self.inspect_streams = full.inspect_streams
+        self.rejections = full.rejections
+        self.classify = full.classify
+        self.trusts_headers = self.classify is None and self.inspect_streams is False
+        """An answer below 400 is good, nobody has to be asked."""
+        self.group = full.group
         self.is_off: bool = full.mode == "off"
         self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
         """Nothing of it has to be looked at before the call begins."""
@@ -202,6 +250,18 @@ class Effective:
         return known
 
 
+def _steps(given: Any) -> tuple[Step, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"Policy: degrade={given!r}: give a list of steps, such as [StaleResponse(), …]")
+    steps: list[Any] = list(given)  # pyright: ignore[reportUnknownArgumentType]
+    for step in steps:
+        if isinstance(step, type) or not (hasattr(step, "answer") and hasattr(step, "could_answer")):
+            raise TypeError(f"Policy: degrade has {step!r}: give steps, such as StaleResponse(…)")
+    return tuple(steps)
+
+
 NO_CLOCKS: Final = Timeouts(**dict.fromkeys(Timeouts.__slots__))
 
 _PARTS: Final[dict[str, tuple[type, ...]]] = {
@@ -218,7 +278,10 @@ DEFAULTS: Final = Policy(
     budget=RetryBudget(),
     breaker=Breaker(),
     bulkhead=Bulkhead(),
+    degrade=(),
+    degrade_after=None,
     stream=False,
+    inspect_streams=False,
     rejections="raise",
     mode="enforce",
     classify=None,
@@ -267,8 +330,25 @@ def override(**parts: Unpack[_Parts]) -> Override:
     return Override(policy)
 
 
+def _merge(policy: Policy, base: Policy, kind: type[P]) -> P:
+    parts: dict[str, Any] = {}
+    for f in fields(policy):
+        if f.init:
+            value = getattr(policy, f.name)
+            inherited = getattr(base, f.name)
+            if f.name == "timeouts" and isinstance(value, Timeouts) and isinstance(inherited, Timeouts):
+                value = value.over(inherited)
+            parts[f.name] = inherited if value is UNSET else value
+    merged = kind(**parts)
+    pending = (*policy.pending, *(p for p in base.pending if p not in policy.pending))
+    object.__setattr__(merged, "pending", pending)
+    object.__setattr__(merged, "is_preset", policy.is_preset or base.is_preset)
+    return merged
+
+
 def _preset(policy: Policy, later: tuple[str, ...], parts: _Parts) -> Policy:
     object.__setattr__(policy, "pending", later)
+    object.__setattr__(policy, "is_preset", True)
     return Policy(**parts).over(policy)
 
 
@@ -281,7 +361,10 @@ if TYPE_CHECKING:
         budget: Budget | None
         breaker: Breaker | None
         bulkhead: Bulkhead | None
+        degrade: tuple[Step, ...] | list[Step] | None
+        degrade_after: float | timedelta | None
         stream: bool
+        inspect_streams: bool | Inspect
         rejections: Literal["raise", "respond"]
         mode: Literal["enforce", "off"]
         classify: Callable[[Outcome, Any], Verdict | None] | None

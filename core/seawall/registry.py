@@ -31,7 +31,7 @@ _LOOKS = 8
 class Registry:
     """Every method is safe from any thread. Only newcomers and operators come here, never a known host's request."""
 
-    __slots__ = ("_clock", "_hub", "_max", "_overflow", "_states", "is_closed", "lock")
+    __slots__ = ("__weakref__", "_clock", "_hub", "_max", "_overflow", "_states", "is_closed", "lock")
 
     def __init__(self, max_hosts: int, clock: Clock, hub: Hub) -> None:
         self.lock = RLock()
@@ -75,6 +75,12 @@ class Registry:
         yield from (state for _, state in self.items())
         if self._overflow is not None:
             yield self._overflow
+
+    def begin_afresh(self) -> None:
+        """In the child of a fork."""
+        self.lock = RLock()
+        for state in self.everybody():
+            state.begin_afresh()
 
     def __len__(self) -> int:
         return len(self._states)

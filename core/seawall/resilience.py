@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 from seawall import _check, scope
 from seawall._story import Call
+from seawall.drivers import forks
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
 from seawall.hub import Hub
 from seawall.outcome import reject_async
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 
     from seawall.events import Event
     from seawall.host import HostState
+    from seawall.policy import EffectivePolicy
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
+
+A = TypeVarTuple("A")
+T = TypeVar("T")
+U = TypeVar("U")
 
 Policies = Mapping[str, Policy] | Policy | None
 
@@ -73,6 +79,7 @@ class Resilience:
         self.hub = Hub()
         self._routing = Routing(policies or {}, key, max_hosts, self.clock, self.hub)
         self._registry = self._routing.registry
+        forks.follow(self._registry)
         self.routes = self._routing.routes
         """Origin, as a mount spells it → route. For mounts."""
         self.route = self._routing.route
@@ -128,7 +135,7 @@ class Resilience:
 
     # -- without HTTP --------------------------------------------------------------------------------------------------
 
-    def execute(self, provider: str, operation: Callable[..., Any], *args: Any) -> Any:
+    def execute(self, provider: str, operation: Callable[[*A], T], *args: *A) -> T:
         """Run `operation(*args)` as a call of `provider`: breaker, bulkhead, retries and deadline as for a request.
 
         Every operation counts as repeatable and any `Exception` is a failure, unless `classify` says otherwise (own
@@ -142,15 +149,15 @@ class Resilience:
 
         return execute(self, provider, operation, args)
 
-    async def aexecute(self, provider: str, operation: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    async def aexecute(self, provider: str, operation: Callable[[*A], Awaitable[T]], *args: *A) -> T:
         """`execute` for an async operation, under asyncio or trio."""
         from seawall.execution import aexecute
 
         return await aexecute(self, provider, operation, args)
 
     def execute_with_fallback(
-        self, primary: str, operation: Callable[[], Any], secondary: str, fallback: Callable[[], Any]
-    ) -> Any:
+        self, primary: str, operation: Callable[[], T], secondary: str, fallback: Callable[[], U]
+    ) -> T | U:
         """`execute`, and if the primary's host failed or we refused, the fallback as a call of `secondary`.
 
         An error that is the caller's (a 400, say) is raised at once. The primary leaves the fallback up to half of the
@@ -163,10 +170,10 @@ class Resilience:
     async def aexecute_with_fallback(
         self,
         primary: str,
-        operation: Callable[[], Awaitable[Any]],
+        operation: Callable[[], Awaitable[T]],
         secondary: str,
-        fallback: Callable[[], Awaitable[Any]],
-    ) -> Any:
+        fallback: Callable[[], Awaitable[U]],
+    ) -> T | U:
         """`execute_with_fallback` for async operations."""
         from seawall.execution import aexecute_with_fallback
 
@@ -186,8 +193,11 @@ class Resilience:
         """
         self._routing.configure(pattern, policy, keep_state=keep_state)
 
-    def policy_for(self, method: str, url: str) -> Policy:
-        """The policy in force for such a request, nothing left out."""
+    def policy_for(self, method: str, url: str) -> EffectivePolicy:
+        """The policy in force for such a request, nothing left out: each part is there, or None if it is off.
+
+        It is a `Policy` whose fields are typed without the marker of what is left out.
+        """
         return self._routing.policy_for(method, url).policy
 
     def subscribe(

@@ -6,7 +6,8 @@ when either changes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from seawall.book import Origin, PolicyBook
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from seawall.policy import Effective, Policy
     from seawall.registry import Key
     from seawall.runtime import Clock
+
+
+_ALIKE: Final = 0.8
+"""Likeness (0–1) from which one name may be another one misspelt."""
 
 
 class Route:
@@ -103,6 +108,8 @@ class Routing:
         check_provider(name)
         effective = self.book.for_provider(name)
         key = ("provider", name) if effective.group is None else ("group", effective.group)
+        if self.registry.get(key) is None:
+            self._doubt(name)
         return self.registry.get_or_create(key, effective, self._forget), effective
 
     # -- what operators do ---------------------------------------------------------------------------------------------
@@ -161,6 +168,22 @@ class Routing:
             return True
 
     # -- privately -----------------------------------------------------------------------------------------------------
+
+    def _doubt(self, name: str) -> None:
+        """Warn, once per name, of one without a policy that looks like one with a policy: it may be misspelt."""
+        policies = self.book.policies
+        if name in policies or "all://" in policies:
+            return
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, filter(is_provider, policies), n=1, cutoff=_ALIKE)
+        if close and self._hub.is_first(f"name {name}"):
+            warnings.warn(
+                f"seawall: provider {name!r} has no policy, so the defaults hold: did you mean {close[0]!r}? If not, "
+                f"give {name!r} a policy, or all:// one for every name without",
+                RuntimeWarning,
+                stacklevel=7,  # the line that called execute
+            )
 
     def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
         key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.admission import Admission
-    from seawall.outcome import Outcome
+    from seawall.degrade.answer import Answer
+    from seawall.degrade.fallback import Rewrite
+    from seawall.outcome import Outcome, Rejection
     from seawall.policies.bulkhead import Ticket
     from seawall.policies.retry import Repeatable
 
@@ -56,6 +58,14 @@ class Runtime(Protocol):
         """
         ...
 
+    async def hold(self, response: Any, admission: Admission) -> Exception | None:
+        """Read ahead, raw, until `admission.inspector` has decided, under the clocks of the body.
+
+        As with `peek`, nothing is taken from whoever reads the answer later, and an error that ended the reading, the
+        result, is raised to them again.
+        """
+        ...
+
     async def discard(self, response: Any, admission: Admission) -> None:
         """Close an answer nobody will get."""
         ...
@@ -72,6 +82,38 @@ class Runtime(Protocol):
         """What is known of the request, for the question whether to send it again."""
         ...
 
+    # What degradation needs besides.
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        """The result of a user's function; an async one is awaited, in an async mount."""
+        ...
+
+    async def disk(self, function: Any, *args: Any) -> Any:
+        """The result of a plain function of ours that waits for a file; an event loop goes on meanwhile."""
+        ...
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        """Send the rewritten request as a call of its own host: its answer, or the exception it failed with; None: that
+        host is switched off."""
+        ...
+
+    async def read(self, response: Any) -> Answer:
+        """The whole answer, decoded."""
+        ...
+
+    def content(self, call: Call) -> bytes | None:
+        """The body of the request; None: it cannot be known without using it up."""
+        ...
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        """The library's response for what a step gave: an `Answer`, or a response from elsewhere, which then tells the
+        story of `call`. Raises TypeError for anything else."""
+        ...
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        """The exception that a rejection would be raised as."""
+        ...
+
 
 class OutOfTime(TimeoutError):
     """A clock of ours says that an operation may not begin, or was cut off."""
@@ -79,6 +121,17 @@ class OutOfTime(TimeoutError):
 
 class Stopped(Exception):
     """Carries a StopIteration of user code (its `__cause__`) out of a coroutine, which may not raise one."""
+
+
+def plain(function: Any, *args: Any) -> Any:
+    """The result of a user's function, where nothing can be awaited."""
+    value = function(*args)
+    if hasattr(value, "__await__"):
+        close = getattr(value, "close", None)
+        if callable(close):
+            close()
+        raise TypeError("an async function under a sync client: give a plain one")
+    return value
 
 
 def run_sync(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -91,23 +91,37 @@ class inside(ScopeBlock):  # noqa: N801
 
 
 class Carrier:
-    """The deadline of a call, left on a request whose answer is a redirect, for the request that follows.
+    """The deadline of a call, left on a request whose answer is a redirect, for the one with which the client follows.
 
-    The owner itself ignores it: sent again, it starts afresh.
+    Two requests start afresh all the same: the owner itself, sent again; and the one that the answer names as its
+    `following`. The libraries name it where they do not follow but hand the answer over: it is the user who sends it.
     """
 
-    __slots__ = ("_owner", "deadline", "outer", "override")
+    __slots__ = ("_answer", "_following", "_owner", "deadline", "outer", "override")
 
-    def __init__(self, owner: object, deadline: float, outer: float | None, override: Any = None) -> None:
+    def __init__(
+        self,
+        owner: object,
+        answer: object,
+        following: str,
+        deadline: float,
+        outer: float | None = None,
+        override: Any = None,
+    ) -> None:
         self._owner = ref(owner)
+        self._answer = ref(answer)
+        self._following = following
         self.deadline = deadline
         self.outer = outer
         """The deadline without the first hop's own `total`."""
         self.override = override
 
     def onward(self, request: object) -> Carrier | None:
-        """Itself, for the request that follows; None for its owner."""
-        return None if self._owner() is request else self
+        """Itself, for the request with which the client follows; None for one that starts afresh."""
+        answer = self._answer()  # gone: a client that follows keeps it for the history
+        if answer is None or getattr(answer, self._following, None) is request or self._owner() is request:
+            return None
+        return self
 
 
 def earliest(a: float | None, b: float | None) -> float | None:

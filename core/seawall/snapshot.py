@@ -46,6 +46,8 @@ class HostSnapshot:
     total_throttled: int
     total_timeouts: int
     total_rejections: int
+    total_degraded: int
+    """Calls answered from elsewhere: a stale answer, a fallback, a simplified one."""
 
     state_change_count: int
     open_count: int
@@ -112,6 +114,7 @@ def take(host: HostState, now: float) -> HostSnapshot:
         total_throttled=total_throttled,
         total_timeouts=window.lifetime(Column.TIMEOUT),
         total_rejections=window.lifetime(Column.REJECTED),
+        total_degraded=host.degraded,
         state_change_count=breaker.change_count,
         open_count=breaker.open_count,
         half_open_count=breaker.half_open_count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from seawall.outcome import Ending
@@ -74,9 +75,35 @@ def rejected(state: HostState, rejection: Rejection) -> None:
     )
 
 
+def degraded(call: Call, source: str) -> None:
+    from seawall.events import Degraded
+
+    call.state.hub.emit(Degraded(host=call.state.name, at=call.state.clock.monotonic(), source=source))
+
+
+class _Dropped:
+    """Warns where it dies: with `-W error`, the call that is under way must not fail for one of the past."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __del__(self) -> None:
+        warnings.warn(self._text, ResourceWarning, stacklevel=2)
+
+
+def dropped(state: HostState, count: int) -> None:
+    """Answers died unclosed. Told at the next visit of their host: a finaliser may run inside any lock."""
+    _Dropped(
+        f"seawall: {state.name}: {count} answer{'s' * (count > 1)} dropped, neither read to the end nor closed: what "
+        "was held here came back, the client's connection may not have (with client.stream(…) …, response.close())"
+    )
+
+
 def call_ended(call: Call) -> None:
     from seawall.events import CallEnded
 
+    if call.silent:
+        return
     now = call.state.clock.monotonic()
     call.state.hub.emit(
         CallEnded(

@@ -473,7 +473,7 @@ class RequestsKit(Kit):
             encoding=raw.encoding,
             http_version=f"HTTP/{(raw.raw.version or 11) / 10}",
             elapsed=raw.elapsed.total_seconds(),
-            history=[self.told(older) for older in raw.history],
+            history=[self.told(older) for older in raw.history if older is not raw],  # older requests: itself too
         )
 
 

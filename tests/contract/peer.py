@@ -185,10 +185,13 @@ def _read(reader: BinaryIO, number: int) -> Received | None:
     fields = {key.lower(): value for key, value in headers}
     body = b""
     if "chunked" in fields.get("transfer-encoding", ""):
-        while size := int(reader.readline().strip() or b"0", 16):
+        while line := reader.readline():
+            if not (size := int(line, 16)):
+                break
             body += reader.read(size) or b""
             reader.readline()
-        reader.readline()
+        if not reader.readline():
+            return None
     elif length := int(fields.get("content-length", "0")):
         body = reader.read(length) or b""
         if len(body) < length:

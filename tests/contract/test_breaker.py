@@ -11,9 +11,11 @@ from contextlib import ExitStack
 import pytest
 
 import seawall
-from seawall import Resilience
+from seawall import Policy, Resilience
+from seawall.testing import VirtualClock
 from tests.contract import steps
 from tests.contract.clients import Client, Kit
+from tests.contract.fakes import Asked, Reply
 from tests.contract.peer import Peer
 from tests.contract.settings import RECOVERS_IN, only, recovering, retrying, tripping
 from tests.contract.steps import answer
@@ -235,6 +237,32 @@ async def test__count_429_true__they_open_it(kit: Kit, peer: Peer) -> None:
             assert (await client.get(peer / "x")).status == 429
         with pytest.raises(seawall.CircuitOpen):
             await client.get(peer / "x")
+
+
+async def test__probe_under_a_patient_client__may_take_as_long_as_the_client_waits(kit: Kit) -> None:
+    clock = VirtualClock()
+    resilience = Resilience(Policy(retry=None, breaker=tripping(half_open_timeout=30)), clock=clock)
+    states: list[str] = []
+
+    def think(_: Asked) -> Reply:
+        if len(states) < 2:
+            states.append("failing")
+            return Reply(503)
+        for _ in range(2):
+            clock.advance(55)
+            snapshot = resilience.snapshot("http://a.test")
+            assert snapshot is not None
+            states.append(snapshot.state)
+        return Reply(200)
+
+    async with kit.mounted(resilience, fake=kit.fake(think), timeout=120) as client:
+        for _ in range(2):
+            await client.get("http://a.test/x")
+        clock.advance(30)
+        assert (await client.get("http://a.test/x")).status == 200
+    assert states[2:] == ["half_open", "half_open"]
+    (host,) = resilience.snapshots()
+    assert host.state == "closed"
 
 
 async def test__rejection__leaves_nothing_to_the_garbage_collector(kit: Kit, peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""Deadlines and clocks over real sockets. In this version a deadline clamps each phase of an exchange."""
+"""Deadlines and clocks over real sockets: what they mean. How precise they are under attack: tests/deadlines."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+import requests
 import urllib3
 
 import seawall
 from seawall import Resilience, Timeouts
 from tests.contract import steps
-from tests.contract.clients import Client, Kit
+from tests.contract.clients import Client, Kit, settle
 from tests.contract.peer import BlackHole, Peer
 from tests.contract.settings import only, quick, retrying
 from tests.contract.steps import Exchange, Step, answer, head_of
@@ -144,6 +145,42 @@ async def test__total__spans_redirects(kit: Kit, peer: Peer) -> None:
     assert peer.count <= 4
 
 
+def following(raw: Any) -> Any:
+    """The request a user sends to follow a redirect himself."""
+    return raw.next if isinstance(raw, requests.Response) else raw.next_request
+
+
+async def send(client: Client, request: Any) -> Any:
+    """Send that very request, and follow nothing."""
+    options = {"allow_redirects": False} if client.kit.library is requests else {}
+    return await settle(client.inner.send(request, **options))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["answer kept", "answer dropped"])
+async def test__redirect_followed_by_hand__starts_afresh(kit: Kit, peer: Peer, kept: bool) -> None:
+    peer.script(steps.redirect("/b"), steps.redirect("/c"), answer(200, b"there"))
+    async with kit.mounted(only(timeouts=Timeouts(total=0.2))) as client:
+        got = (await client.get(peer / "a")).raw
+        for _ in range(2):
+            await kit.sleep(0.15)  # twice that is more than the first call had
+            request = following(got)
+            if not kept:
+                del got
+            got = await send(client, request)
+        assert (got.status_code, got.content) == (200, b"there")
+
+
+async def test__redirect_followed_by_hand__keeps_the_deadline_around_it(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.redirect("/b"), answer(200, b"there"))
+    async with kit.mounted(only()) as client:
+        with seawall.deadline(0.1):
+            got = (await client.get(peer / "a")).raw
+            await kit.sleep(0.12)
+            with pytest.raises(seawall.DeadlineExceeded):
+                await send(client, following(got))
+    assert peer.count == 1
+
+
 async def test__deadline__covers_the_body(kit: Kit, peer: Peer) -> None:
     peer.script(steps.drip(b"first", b"." * 200, gap=0.01))
     async with kit.mounted(only()) as client:
@@ -252,6 +289,27 @@ async def test__total__covers_a_chunked_body_that_drips(kit: Kit, peer: Peer) ->
     async with kit.mounted(only(timeouts=Timeouts(total=0.3))) as client:
         error = await ends_in(0.3, client, peer / "x")
     assert error.scope == "total"
+
+
+def dripping_headers(gap: float) -> Step:
+    """A good answer, whose headers take a second to arrive."""
+
+    def play(exchange: Exchange) -> None:
+        for byte in head_of(200, [("X-Slow", "." * int(1 / gap)), ("Content-Length", "0")]):
+            exchange.send(bytes([byte]))
+            if exchange.stopped.wait(gap) or not exchange.keep:
+                return
+
+    return Step(play)
+
+
+async def test__total__covers_headers_that_drip(kit: Kit, peer: Peer) -> None:
+    peer.script(dripping_headers(0.02))
+    async with kit.mounted(only(timeouts=Timeouts(total=0.3)), timeout=5) as client:
+        error = await ends_in(0.3, client, peer / "x")
+    report = seawall.report(error)
+    assert report is not None
+    assert (error.scope, report.deadline_precision) == ("total", "exact")
 
 
 async def test__body_that_came_in_time__is_a_slow_consumers_to_read(kit: Kit, peer: Peer) -> None:

@@ -91,6 +91,26 @@ async def test__deadline_passes_while_reading_ahead__is_the_deadline_and_blames_
     assert (host.throttled, host.failures, host.in_flight) == (0, 0, 0)
 
 
+async def test__rest_of_an_answer_read_ahead__broken_by_a_clock__says_which(kit: Kit, peer: Peer) -> None:
+    def play(exchange: Exchange) -> None:
+        exchange.send(
+            head_of(429, [("Content-Type", "application/json"), ("Content-Length", "200000")]) + b" " * 100_000
+        )
+        exchange.wait(LONGEST)
+        exchange.keep = False
+
+    peer.script(Step(play))
+    resilience = only(timeouts=Timeouts(idle=0.3))
+    async with kit.mounted(resilience) as client:
+        async with await client.stream("GET", peer / "x") as stream:
+            with pytest.raises(seawall.DeadlineExceeded) as caught:
+                await stream.read()
+    assert isinstance(caught.value, kit.errors.timeout)
+    assert caught.value.scope == "idle"
+    (host,) = resilience.snapshots()
+    assert (host.failures, host.in_flight) == (1, 0)
+
+
 async def test__answer_that_breaks_while_reading_ahead__is_the_hosts_failure_and_the_librarys_error(
     kit: Kit, peer: Peer
 ) -> None:

@@ -71,9 +71,9 @@ def fetch(resilience: Resilience, *steps: Step, url: str = URL) -> Any:
     clock: Any = resilience.clock
     (result,) = simulate(clock, run(call, Peer(*steps)))
     if isinstance(result, Failed):
-        raise blame(call, result.error)
+        raise blame(call, result.take())
     if isinstance(result, Rejection):
-        raise dress(call, result) from result.cause
+        raise dress(call, result)
     if isinstance(result, BaseException):
         raise result
     assert isinstance(result, Answer)

@@ -14,6 +14,7 @@ from seawall import Breaker, Bulkhead, ErrorKind, HostSnapshot, Policy, Resilien
 from seawall._story import Call
 from seawall.admission import Admission
 from seawall.classification import of_error
+from seawall.degrading import journey
 from seawall.flow import Failed, run
 from seawall.outcome import Again, Outcome, Rejection, Sent
 from seawall.scope import earliest
@@ -44,10 +45,18 @@ class Answer:
 
     admission: Admission
 
-    def __init__(self, status: int, body: bytes | None, stream: bool, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        status: int,
+        body: bytes | None,
+        stream: bool,
+        headers: dict[str, str],
+        pieces: tuple[bytes | float | Exception, ...] = (),
+    ) -> None:
         self.status_code = status
         self.body = body
         self.stream = stream
+        self.pieces = list(pieces)
         self.headers = headers
 
     def __repr__(self) -> str:
@@ -71,6 +80,16 @@ def answer(
     async def step(call: Call) -> Answer:
         await sleep(after)
         return Answer(status, body, stream, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    return step
+
+
+def events(*pieces: bytes | float | Exception) -> Step:
+    """An event stream: its pieces, with the seconds between them; an error breaks it."""
+
+    async def step(call: Call) -> Answer:
+        await sleep(0)
+        return Answer(200, None, True, {"content-type": "text/event-stream"}, pieces)
 
     return step
 
@@ -118,7 +137,6 @@ class Peer(VirtualRuntime):
         return await step(call)
 
     async def send(self, call: Call, admission: Admission) -> Answer:
-        call.limits = call.policy.limits(None, None)
         response: Answer = await super().send(call, admission)
         response.admission = admission
         admission.is_over = not response.stream
@@ -145,6 +163,8 @@ class Stage:
         self.clock = VirtualClock(START, u=u)
         self.resilience = Resilience(policy, clock=self.clock, **options)
         self.peer = Peer(*script)
+        self.client: tuple[float | None, float | None] = (None, None)
+        """The connect and read timeout of the client."""
         self.times: list[float] = []
         """When each attempt left, in seconds since the start."""
         self.held: list[Admission] = []
@@ -181,11 +201,12 @@ class Stage:
         route = self.resilience.route(HOST, "https", "api.test", None)
         call = self.resilience.call(route, request or Request(), override)
         assert call is not None
+        call.limits = call.policy.limits(*self.client)
         return call
 
     def start(self, request: Request | None = None, override: Any = None) -> Coroutine[Any, Any, Any]:
         """A call on its way, for `together` or to be driven by hand."""
-        return run(self.call(request, override), self.peer)
+        return journey(self.call(request, override), self.peer)
 
     def get(self, request: Request | None = None, override: Any = None) -> Any:
         """One call, from start to end: an Answer, a Failed or a Rejection."""
@@ -239,7 +260,8 @@ class Stage:
         """The server asks everybody to wait, in its answer to a request that cannot be repeated."""
         before = self.peer.script
         self.script(answer(429, retry_after=str(seconds)))
-        assert word(self.get(Request(replayable=False))) == 429
+        (told,) = self.together(run(self.call(Request(replayable=False)), self.peer))
+        assert word(told) == 429
         self.peer.script = before
         self.peer.sent.clear()
         self.times.clear()
@@ -263,6 +285,7 @@ def call_to(resilience: Resilience, url: str, method: str = "GET") -> Call:
     request.url = url
     call = resilience.call(resilience.routes.get(origin) or resilience.route(origin, *origin), request)
     assert call is not None
+    call.limits = call.policy.limits(None, None)
     return call
 
 

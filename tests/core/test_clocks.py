@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ def watch(
 ) -> tuple[Watch, VirtualClock]:
     clock = VirtualClock(100)
     call: Any = SimpleNamespace(
-        limits=Limits(timeouts, *client), deadline=deadline, outer=outer, state=SimpleNamespace(clock=clock)
+        limits=Limits(timeouts, *client), deadline=deadline, whole=None, outer=outer, state=SimpleNamespace(clock=clock)
     )
     return Watch(call, 100), clock
 
@@ -213,3 +214,79 @@ def test__left__is_a_plain_float_for_everybody_else() -> None:
     left = it.write_within(3)
     assert (left, type(pickle.loads(pickle.dumps(left)))) == (3.0, float)
     assert isinstance(left, Left)
+
+
+def test__clients_own_limits__bound_each_operation_and_nothing_the_whole() -> None:
+    # An upload of 200 s, in steps that are each in time, is healthy traffic: no clock was set, none is filled in.
+    it, clock = watch(Timeouts(), deadline=1100, client=(5, 5))
+    clock.advance(200)
+    assert (it.connect_within(5), it.write_within(5), it.read_within(5)) == (5, 5, 5)
+    assert it.left() is not None
+    assert it.left() > 500
+    it.headers(streamed=False)
+    assert it.left() == pytest.approx(800)
+    assert it.rang(clock.now) is None
+
+
+def test__waiting_for_a_connection__is_connecting_and_only_our_clocks_add_to_the_clients() -> None:
+    it, clock = watch(Timeouts(connect=2), client=(5, 5))
+    assert it.pool_within(None, is_exact=True) == 2
+    assert (it.is_exact, it.is_connecting) == (True, True)
+    clock.advance(2)
+    assert it.rang(clock.now) == "connect"
+    it, _ = watch(Timeouts(attempt=9), client=(5, 5))
+    assert it.pool_within(None, is_exact=False) == 9
+
+
+def test__each_step__is_exact_only_if_its_own_socket_says_so() -> None:
+    it, _ = watch()
+    it.pool_within(None, is_exact=True)
+    it.connect_within(None)
+    assert not it.is_exact
+    it.is_exact = True
+    it.write_within(None)
+    assert not it.is_exact
+
+
+def test__several_addresses__share_our_clocks_and_each_has_the_clients_limit() -> None:
+    it, clock = watch(deadline=108)
+    left: Any = it.connect_within(None)
+    assert left.share(2) == 1
+    clock.advance(1)
+    assert left.share(1) == 1
+    it, _ = watch(Timeouts(), deadline=108, client=(3, 3))
+    left = it.connect_within(3)
+    assert (left.share(2), left.share(4)) == (3, 2)
+    clock.advance(8)
+
+
+def test__no_clock__addresses_have_no_limit() -> None:
+    it, _ = watch(Timeouts(connect=None, attempt=None), client=(None, 5))
+    left: Any = it.write_within(None)
+    assert left.share(3) == NO_LIMIT
+
+
+def test__handshake_with_a_proxy__is_part_of_connecting_and_begins_no_first_byte() -> None:
+    it, clock = watch(Timeouts(connect=4, attempt=50, first_byte=6))
+    opening: Any = it.connect_within(None)
+    it.write_within(None)
+    it.read_within(None)
+    it.speaks_to(proxy=True)
+    clock.advance(3)
+    assert opening.for_proxy(None) == 1
+    assert opening.for_proxy(0.5) == 0.5
+    assert it.rang(clock.now + 1) == "connect"
+    it.read_within(None)
+    it.speaks_to(proxy=False)
+    it.write_within(None)
+    clock.advance(20)
+    assert it.read_within(None) == 6
+    clock.advance(6)
+    assert it.rang(clock.now) == "first_byte"
+
+
+def test__cut_by_us_while_the_clock_stands_still__the_nearest_clock_is_named() -> None:
+    it, clock = watch(Timeouts(connect=None, attempt=10), deadline=130)
+    it.read_within(None)
+    assert it.rang(clock.now) is None
+    assert it.rang(math.inf) == "attempt"

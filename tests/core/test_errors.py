@@ -26,6 +26,8 @@ TREE = {
     "MaxRetriesExceeded": "ResilienceError",
     "NonRetryable": "ResilienceError",
     "AllProvidersFailed": "ResilienceError",
+    "ServiceDegraded": "ResilienceError",
+    "Queued": "ResilienceError",
 }
 everyone = pytest.mark.parametrize("kind", [getattr(seawall, name) for name in TREE], ids=list(TREE))
 
@@ -83,6 +85,15 @@ OWN = {
     ),
     Reason.BUDGET: (Rejection(Reason.BUDGET, "h", response="r"), {"last_error": None, "response": "r"}),
     Reason.NOT_RETRYABLE: (Rejection(Reason.NOT_RETRYABLE, "h", response="r"), {"response": "r"}),
+    Reason.DEGRADED: (
+        Rejection(Reason.DEGRADED, "h", 3.0, cause=CAUSE, facts={"alternatives": ("a",)}),
+        {"alternatives": ("a",), "retry_after": 3.0, "__cause__": CAUSE},
+    ),
+    Reason.QUEUED: (Rejection(Reason.QUEUED, "h", facts={"receipt": 7}), {"receipt": 7}),
+    Reason.ALL_FAILED: (
+        Rejection(Reason.ALL_FAILED, "h", facts={"primary": CAUSE, "fallback": None, "errors": (CAUSE,)}),
+        {"primary": CAUSE, "errors": (CAUSE,)},
+    ),
 }
 POLICIES = {
     Reason.CIRCUIT_OPEN: "breaker",
@@ -96,6 +107,9 @@ POLICIES = {
     Reason.ATTEMPTS: "retry",
     Reason.BUDGET: "budget",
     Reason.NOT_RETRYABLE: "retry",
+    Reason.DEGRADED: "degrade",
+    Reason.QUEUED: "degrade",
+    Reason.ALL_FAILED: "degrade",
 }
 
 

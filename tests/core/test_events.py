@@ -12,6 +12,7 @@ from seawall.events import (
     BreakerChanged,
     BudgetExhausted,
     CallEnded,
+    Degraded,
     Event,
     GateClosed,
     Rejected,
@@ -20,7 +21,7 @@ from seawall.events import (
 from tests.core.stage import HOST, START, Stage, answer, brittle, fault, only, purse, steady
 from tests.core.test_cancellation import SCENARIOS, Play, Scenario, scenarios
 
-KINDS = [AttemptEnded, RetryScheduled, Rejected, BreakerChanged, GateClosed, BudgetExhausted, CallEnded]
+KINDS = [AttemptEnded, RetryScheduled, Rejected, BreakerChanged, GateClosed, BudgetExhausted, Degraded, CallEnded]
 
 
 def heard(stage: Stage, *kinds: type[Event]) -> list[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -114,9 +116,44 @@ def test__both_fail__both_errors_are_told(way: Way) -> None:
     assert isinstance(error.primary, MaxRetriesExceeded)
     assert (error.primary.last_error, error.fallback.last_error) == (first, second)
     assert error.errors == (error.primary, error.fallback)
-    assert error.__cause__ is not None
-    assert (error.primary.host, error.fallback.host) == ("primary", "secondary")
-    assert "primary" in str(error)
+    assert error.__cause__ is error.fallback
+    assert (error.primary.host, error.fallback.host, error.attempts) == ("primary", "secondary", 6)
+
+
+@both
+def test__both_fail__the_text_says_how_each_did_and_when_to_come_back(way: Way) -> None:
+    resilience = gateway(only(retry=at_once(), breaker=brittle()))
+    resilience.isolate("secondary")
+    resilience.execute("primary", lambda: "well")
+    with pytest.raises(AllProvidersFailed) as caught:
+        way(resilience, Operation(ValueError("a secret")), Operation("never"))
+    said = str(caught.value)
+    assert said.startswith("primary: all providers failed")
+    for part in ("primary: ValueError", "after 2 attempts", "secondary: isolated (breaker)"):
+        assert part in said
+    assert "secret" not in said
+    assert str(pickle.loads(pickle.dumps(caught.value))) == said
+    assert caught.value.retry_after is None
+
+
+@both
+def test__both_refused__come_back_when_the_first_of_them_may_be_well(way: Way) -> None:
+    resilience = gateway(primary=only(breaker=brittle()), secondary=only(breaker=brittle(open_duration=4)))
+    for name in ("primary", "secondary"):
+        for _ in range(2):
+            with pytest.raises(NonRetryable):
+                resilience.execute(name, Operation(ValueError()))
+    with pytest.raises(AllProvidersFailed, match=r"try again in 10 s.*try again in 4 s") as caught:
+        way(resilience, Operation("never"), Operation("never"))
+    assert caught.value.retry_after == 4
+
+
+def test__fallback_that_is_a_mistake_in_the_code__is_named_by_its_class_and_is_the_cause() -> None:
+    async def fallback() -> None: ...
+
+    with pytest.raises(AllProvidersFailed, match=r"primary: ValueError.*; TypeError$") as caught:
+        gateway().execute_with_fallback("primary", Operation(ValueError()), "secondary", fallback)
+    assert "use aexecute" in str(caught.value.__cause__)
 
 
 @both
@@ -163,3 +200,58 @@ def test__inside_an_execute__primary_and_fallback_count_as_inside() -> None:
     primary = Operation(ValueError("no"))
     assert resilience.execute("outer", lambda: with_fallback(resilience, primary, Operation("second"))) == "second"
     assert primary.times == 1
+
+
+def unwell(status: int = 503) -> str:
+    raise StatusError(status)
+
+
+def failed_execute(resilience: Resilience) -> None:
+    resilience.execute("primary", unwell)
+
+
+def failed_fallback(resilience: Resilience) -> None:
+    with_fallback(resilience, unwell, unwell)
+
+
+def fallback_that_helped(resilience: Resilience) -> None:
+    with_fallback(resilience, unwell, lambda: "second")
+
+
+def mistake_of_the_caller(resilience: Resilience) -> None:
+    with_fallback(resilience, lambda: unwell(400), lambda: "second")
+
+
+def refused_inside(resilience: Resilience) -> None:
+    resilience.isolate("inner")
+    resilience.execute("outer", lambda: resilience.execute("inner", Operation("never")))
+
+
+def too_late(resilience: Resilience) -> None:
+    clock: Any = resilience.clock
+    with clock.as_process_clock(), deadline(5):
+        resilience.execute("primary", lambda: clock.advance(6))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [failed_execute, failed_fallback, fallback_that_helped, mistake_of_the_caller, refused_inside, too_late],
+    ids=lambda act: act.__name__,
+)
+def test__exceptions__are_gone_with_their_handler_without_the_collector(act: Callable[[Resilience], None]) -> None:
+    def alive() -> list[BaseException]:
+        mine = (StatusError, seawall.ResilienceError, TimeoutError)
+        return [thing for thing in gc.get_objects() if isinstance(thing, mine)]
+
+    resilience = gateway(only(retry=at_once()))
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        try:
+            act(resilience)
+        except seawall.ResilienceError:
+            pass
+        assert [error for error in alive() if error not in before] == []
+    finally:
+        gc.enable()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+from types import ModuleType
 
 import pytest
 
+import seawall.degrading
 import seawall.flow
 from seawall import Ending, ErrorKind, Policy, RetryBudget, deadline, override
+from seawall.degrade import alternatives, fallback, simplified
 from seawall.outcome import Reason, Rejection
 from seawall.runtime import Runtime
 from tests.core.stage import (
@@ -305,8 +308,11 @@ def foreign_awaits(source: str) -> list[str]:
     return found
 
 
-def test__flow__awaits_nothing_but_the_runtime() -> None:
-    assert foreign_awaits(inspect.getsource(seawall.flow)) == []
+@pytest.mark.parametrize("module", [seawall.flow, seawall.degrading, alternatives, fallback, simplified])
+def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> None:
+    source = inspect.getsource(module).replace("trouble.runtime.", "runtime.")
+    allowed = {"await run(call, runtime)", "await run(other, runtime)", "await step.answer(trouble)"}
+    assert set(foreign_awaits(source)) <= allowed
 
 
 @pytest.mark.parametrize(

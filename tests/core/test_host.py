@@ -256,6 +256,7 @@ def test__probe_dies__its_slot_is_back() -> None:
 
 def test__probe_never_ends__its_lease_does() -> None:
     stage = Stage(only(breaker=brittle(half_open_timeout=5)), fault())
+    stage.client = (5, 5)
     stage.together(stage.start(), stage.start())
     stage.clock.advance(10)
     stage.hold()

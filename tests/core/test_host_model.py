@@ -117,7 +117,7 @@ class Model:
             self.forget(ticket)
             return "admitted"
         if lapsed and ticket is not None:
-            self.waiting.insert(0, ticket)
+            self.waiting = sorted([*self.waiting, ticket], key=lambda one: one.number)
         if any(one is ticket for one in self.waiting):
             return "waits"
         if self.room() and not self.waiting:
@@ -172,6 +172,7 @@ class HostMachine(RuleBasedStateMachine):
     @initialize(limit=limits, queue=st.integers(0, 3))
     def begin(self, limit: int | None, queue: int) -> None:
         self.stage = Stage(policy(limit, queue))
+        self.stage.client = (1, 1)  # less patient than a probe's lease
         self.state = self.stage.call().state
         self.model = Model(self.now, limit, queue)
         self.live: dict[int, Admission] = {}
@@ -230,7 +231,10 @@ class HostMachine(RuleBasedStateMachine):
         number, admission, ticket = self.lined_up.pop(place)
         lapsed = ticket.turn.name == "LAPSED"
         expected = self.model.ask(self.now, ticket, lapsed, admission.call.exempt)
-        self.hear(number, admission, self.state.enter(admission, ticket, self.now), expected, admission.call.exempt)
+        said = self.state.enter(admission, ticket, self.now)
+        self.hear(number, admission, said, expected, admission.call.exempt)
+        if isinstance(said, float):  # it waits at the gate, and keeps its place
+            self.lined_up.append((number, admission, ticket))
         self.model.serve(self.now)
 
     @precondition(lambda self: self.lined_up)

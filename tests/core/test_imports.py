@@ -42,6 +42,13 @@ def test__sync_execute__loads_no_event_loop() -> None:
     assert loaded_by(script) & (LOOPS | CLIENTS) == set()
 
 
+def test__outbox__loads_no_event_loop_and_no_client(tmp_path: Path) -> None:
+    put = "put('PUT', 'http://a.test/', (), None, host='a', queue_timeout=1)"
+    script = f"import seawall; box = seawall.Outbox({str(tmp_path / 'o.db')!r}); box.{put}; assert len(box) == 1"
+    assert loaded_by(script) & (LOOPS | CLIENTS) == set()
+    assert "sqlite3" not in loaded_by("import seawall; seawall.Outbox; seawall.QueueForRetry; seawall.Receipt")
+
+
 def test__import__loads_no_mount() -> None:
     loaded = loaded_by("import seawall")
     assert not {name for name in loaded if name.startswith(("httpx_resilience", "requests_resilience"))}

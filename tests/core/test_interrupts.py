@@ -1,24 +1,19 @@
-"""A signal between any two bytecodes: what it interrupts may be lost, but no permit, no waiter and no lock with it.
-
-Where CPython looks for signals (on entering a function, after a call, on jumping back) a KeyboardInterrupt is raised by
-a trace function, at every such place in turn.
-"""
+"""A signal between any two bytecodes: what it interrupts may be lost, but no permit, no waiter and no lock with it."""
 
 from __future__ import annotations
 
-import dis
 import gc
-import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from functools import cache
-from types import CodeType, FrameType
-from typing import Any, Self
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from seawall import HostSnapshot
+from tests.core.interrupting import quick_collections, strikes
 from tests.core.stage import Stage, answer, brittle, fault, one_at_a_time, only, purse, statuses, steady
+
+__all__ = ["quick_collections"]
 
 pytestmark = [
     # A call interrupted between making a coroutine and awaiting it.
@@ -26,69 +21,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.usefixtures("quick_collections"),
 ]
-
-LOOKS = {"RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
-"""After these CPython looks for signals."""
-
-
-@pytest.fixture
-def quick_collections() -> Iterator[None]:
-    """Hundreds of collections need not look at what was there before."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-class Interrupt:
-    """Raises KeyboardInterrupt at the n-th place of the code traced where a signal may strike; n = -1 only counts."""
-
-    def __init__(self, n: int = -1) -> None:
-        self.n = n
-        self.places = 0
-        self.struck = False
-        self._last: dict[FrameType, int] = {}
-        """Frame → offset of the instruction before."""
-
-    def __enter__(self) -> Self:
-        self._before = sys.gettrace()
-        sys.settrace(self._call)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
-        self._last.clear()
-
-    def _call(self, frame: FrameType, event: str, _: Any) -> Any:
-        if "/seawall/" not in frame.f_code.co_filename or "/testing/" in frame.f_code.co_filename:
-            return None
-        frame.f_trace_opcodes = True
-        return self._opcode
-
-    def _opcode(self, frame: FrameType, event: str, _: Any) -> Any:
-        if event == "opcode":
-            if may_strike(frame.f_code, self._last.get(frame, -1), frame.f_lasti):
-                if self.places == self.n:
-                    self.struck = True
-                    raise KeyboardInterrupt
-                self.places += 1
-            self._last[frame] = frame.f_lasti
-        elif event == "return":
-            self._last.pop(frame, None)
-        return self._opcode
-
-
-@cache
-def may_strike(code: CodeType, before: int, now: int) -> bool:
-    """Does CPython look for signals after the instruction at `before`? Told at `now`, so both need the same handler."""
-    if before < 0 or dis.opname[code.co_code[before]] not in LOOKS:
-        return False
-    return handler(code, before) == handler(code, now)
-
-
-def handler(code: CodeType, offset: int) -> int | None:
-    entries = dis.Bytecode(code).exception_entries
-    return next((entry.target for entry in entries if entry.start <= offset < entry.end), None)
 
 
 def look(stage: Stage) -> HostSnapshot:
@@ -141,34 +73,6 @@ def waiting() -> tuple[Stage, list[Coroutine[Any, Any, Any]]]:
 
 
 Prepared = tuple[Stage, Callable[[], object]]
-"""A stage, and what is done on it under fire."""
-
-
-def strikes(prepare: Callable[[], Prepared]) -> Iterator[tuple[str, Stage]]:
-    """The stage after each interruption in turn."""
-
-    def count() -> int:
-        _, act = prepare()
-        with Interrupt() as counting:
-            act()
-        return counting.places
-
-    counts = [count() for _ in range(4)]  # first uses import, and CPython has yet to instrument what it traces
-    assert counts[-1] == counts[-2] > 3
-    for place in range(counts[-1]):
-        while count() != counts[-1]:  # nor does it see everything at once after an error in the tracer
-            pass
-        stage, act = prepare()
-        where, came_out = f"place {place} of {counts[-1]}", False
-        with Interrupt(place) as interrupt:
-            try:
-                act()
-            except KeyboardInterrupt:
-                came_out = True
-        assert interrupt.struck
-        assert came_out, f"{where}: the KeyboardInterrupt was swallowed"
-        del act
-        yield where, stage
 
 
 @pytest.mark.parametrize("scene", [calm, retried, limited, probe, waiting])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seawall import Breaker, Policy, Resilience
+from seawall import Answer, Breaker, Policy, Resilience, SimplifiedResponse
 from seawall.events import BreakerChanged, CallEnded, Event, RetryScheduled
 from seawall.policies.breaker import Change
 from tests.core.stage import HOST, Stage, answer, brittle, only, purse, steady, word
@@ -158,7 +158,10 @@ def calls_back(resilience: Resilience) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test__listener__may_call_back_whatever_it_hears(kind: type[Event]) -> None:
-    stage = Stage(only(retry=steady(), budget=purse(1), breaker=brittle()), answer(503, retry_after="1"))
+    other = SimplifiedResponse(lambda request, error: Answer())
+    stage = Stage(
+        only(retry=steady(), budget=purse(1), breaker=brittle(), degrade=[other]), answer(503, retry_after="1")
+    )
     times: list[Event] = []
 
     def listener(event: Event) -> None:

@@ -128,17 +128,28 @@ class AsyncCallable:
 )
 def test__async_operation__is_refused_in_execute(operation: Callable[[], Awaitable[str]]) -> None:
     resilience = gateway()
-    with pytest.raises(TypeError, match="async"):
+    with pytest.raises(TypeError, match=r"async.*use aexecute"):
         resilience.execute("primary", operation)
     assert resilience.snapshot("primary") is None
 
 
+def plain(number: int) -> int:
+    return number
+
+
+@pytest.mark.parametrize("policy", [only(retry=at_once()), Policy(mode="off")], ids=["on", "off"])
+def test__sync_operation__is_refused_in_aexecute_naming_it_and_the_cure(policy: Policy) -> None:
+    resilience: Any = gateway(policy)
+    with pytest.raises(TypeError, match=r"operation plain ran and gave int.*async function.*execute"):
+        asyncio.run(resilience.aexecute("primary", plain, 1))
+
+
 def test__sync_operation__is_refused_in_aexecute_before_it_is_retried() -> None:
     resilience = gateway(only(retry=at_once()))
-    operation = Operation("a value that cannot be awaited")
-    with pytest.raises((TypeError, seawall.ResilienceError)):
+    operation: Any = Operation("a value that cannot be awaited")
+    with pytest.raises(TypeError, match="operation Operation ran"):
         asyncio.run(resilience.aexecute("primary", operation))
-    assert operation.times <= 1
+    assert (operation.times, snapshot(resilience).requests) == (1, 0)
 
 
 # -- inside an except block of another call --------------------------------------------------------

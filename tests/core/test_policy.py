@@ -15,10 +15,12 @@ from seawall import (
     AdaptiveBudget,
     Breaker,
     Bulkhead,
+    ErrorWithAlternatives,
     Policy,
     Resilience,
     Retry,
     RetryBudget,
+    SimplifiedResponse,
     Timeouts,
     TokenBudget,
     override,
@@ -37,6 +39,9 @@ PARTS: dict[str, tuple[Any, Any]] = {
     "breaker": (Breaker(failure_threshold=9), Breaker(failure_threshold=7)),
     "bulkhead": (Bulkhead(max_concurrent=9), Bulkhead(max_concurrent=7)),
     "stream": (True, False),
+    "degrade": ((SimplifiedResponse(print),), (ErrorWithAlternatives(["x"]),)),
+    "degrade_after": (9.0, 7.0),
+    "inspect_streams": (True, False),
     "rejections": ("respond", "raise"),
     "mode": ("off", "enforce"),
     "classify": (verdict, lambda outcome, request: None),
@@ -115,6 +120,14 @@ def test__inheritance__runs_through_every_pattern_that_matches_to_the_defaults()
 def test__policy_for__leaves_nothing_unset() -> None:
     policy = Resilience().policy_for("GET", "https://a.com/")
     assert UNSET not in [getattr(policy, name) for name in PARTS]
+
+
+def test__policy_for__is_a_policy_that_pickles_and_may_be_configured_again() -> None:
+    resilience = Resilience()
+    policy = resilience.policy_for("GET", "https://a.com/")
+    assert pickle.loads(pickle.dumps(policy)) == policy
+    resilience.configure("https://b.com", policy)
+    assert resilience.policy_for("GET", "https://b.com/") == policy
 
 
 def test__defaults__are_the_measured_ones() -> None:

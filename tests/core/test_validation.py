@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 
-from seawall import AdaptiveBudget, Breaker, Bulkhead, Policy, Resilience, Retry, RetryBudget, Timeouts, TokenBudget
+from seawall import (
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    Policy,
+    Resilience,
+    Retry,
+    RetryBudget,
+    SimplifiedResponse,
+    Timeouts,
+    TokenBudget,
+)
 from seawall.outcome import ErrorKind
 
 NOT_A_NUMBER = [math.nan, math.inf, -math.inf, -1, True, "5", None, Decimal(5), [5], 10**400]
@@ -46,6 +57,7 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "share_retry_after": NOT_A_FLAG,
         "max_elapsed": optional(DURATION),
         "on_exhausted": NOT_A_WORD,
+        "buffer_body": NOT_A_COUNT,
         "when": [True, "always", 3],
     },
     RetryBudget: {
@@ -89,6 +101,9 @@ BAD: dict[type, dict[str, list[Any]]] = {
         "breaker": [5, True, False, Bulkhead()],
         "bulkhead": [100, True, Breaker()],
         "stream": [1, None, "yes"],
+        "degrade": [5, "stale", SimplifiedResponse],
+        "degrade_after": optional(DURATION),
+        "inspect_streams": [1, 0, None, "yes"],
         "rejections": NOT_A_WORD,
         "mode": [*NOT_A_WORD, False],
         "classify": [True, "yes", 3],

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from seawall import Bulkhead, Ending, Timeouts, deadline, override
+from seawall import Bulkhead, Ending, Timeouts, Verdict, deadline, override
+from seawall.admission import Admission
 from seawall.flow import run
 from seawall.outcome import Reason
 from seawall.policies.bulkhead import CLAIM_WITHIN
@@ -23,6 +24,7 @@ from tests.core.stage import (
     one_at_a_time,
     only,
     onward,
+    outcome,
     purse,
     statuses,
     steady,
@@ -34,6 +36,14 @@ def within(stage: Stage, seconds: float, request: Request | None = None) -> Any:
     """A call under `seawall.deadline(seconds)`."""
     with stage.clock.as_process_clock(), deadline(seconds):
         return stage.start(request)
+
+
+def throttle(admission: Admission, seconds: float) -> None:
+    """Its answer is a 429 that asks everybody to wait."""
+    admission.outcome = outcome(Verdict.THROTTLED)
+    admission.outcome.retry_after = seconds
+    state = admission.call.state
+    state.settle(admission, Verdict.THROTTLED, state.clock.monotonic())
 
 
 # -- the gate --------------------------------------------------------------------------------------
@@ -88,6 +98,20 @@ def test__gate__reset_opens_it() -> None:
     stage.resilience.reset(HOST)
     stage.get()
     assert stage.times == [0]
+
+
+def test__gate__reset_wakes_those_who_sleep_at_it() -> None:
+    stage = Stage(only(retry=steady()))
+    stage.close_gate(9)
+    results = stage.together(stage.start(), stage.start(), stage.at(3, lambda: stage.resilience.reset(HOST)))
+    assert (statuses(results[:2]), stage.times) == ([200, 200], [3, 3])
+
+
+def test__gate__isolate_sends_those_who_sleep_at_it_away_at_once() -> None:
+    stage = Stage(only(retry=steady(), breaker=brittle()))
+    stage.close_gate(9)
+    result, left = stage.together(stage.start(), stage.at(3, lambda: stage.resilience.isolate(HOST)))[0], stage.now
+    assert (word(result), left, stage.sent) == (Reason.ISOLATED, 3, [])
 
 
 def test__gate__time_at_it_is_part_of_the_attempts_wait() -> None:
@@ -241,6 +265,50 @@ def test__bulkhead__waiter_that_comes_back_late__keeps_its_place() -> None:
     stage.together(second, stage.at(stage.now + 0.1, lambda: late), third)
     assert order == ["second", "late", "third"]
     assert stage.host.peak_in_flight == 1
+
+
+def test__bulkhead__waiter_that_meets_a_closed_gate__keeps_its_place() -> None:
+    """Two permits. The first in line is called up, but the gate has closed: it comes back to a line that has grown."""
+    policy = only(bulkhead=Bulkhead(max_concurrent=2, max_wait=5), retry=steady(max_delay=10))
+    stage = Stage(policy, answer(200, after=2), u=0.8)
+    stage.hold()
+    throttled = stage.hold()
+    order: list[tuple[str, float]] = []
+
+    async def one(name: str) -> None:
+        assert word(await stage.start()) == 200
+        order.append((name, stage.now))
+
+    stage.together(
+        one("first"),  # back at 7 + 0.8 × 3 = 9.4
+        stage.at(1, lambda: throttle(throttled, 6)),
+        stage.at(8, lambda: one("newcomer")),  # the gate is open, and a permit free
+        stage.at(9, lambda: one("behind")),
+    )
+    assert order == [("newcomer", 10), ("first", 12), ("behind", 14)]
+    host = stage.host
+    assert (host.in_flight, host.queue_depth, host.rejections) == (1, 0, 0)
+
+
+def test__bulkhead__time_at_the_gate__is_not_of_the_patience_for_a_permit() -> None:
+    policy = only(bulkhead=one_at_a_time(max_wait=5), retry=steady(max_delay=1))
+    stage = Stage(policy, answer(200, after=1), u=0.8)
+    holder = stage.hold()
+    (first, _, newcomer) = stage.together(
+        stage.start(),  # waits 4 s for a permit, then until 24.8 at the gate, then 0.7 s for a permit
+        stage.at(4, lambda: throttle(holder, 20)),
+        stage.at(24.5, stage.start),
+    )
+    assert (word(first), word(newcomer), stage.now) == (200, 200, 26.5)
+    assert stage.host.acquire_failures == 0
+
+
+def test__bulkhead__waiter_refused_at_the_gate__leaves_the_line() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=5), retry=steady(max_retry_after=10)), answer(200))
+    holder = stage.hold()
+
+    (result, _) = stage.together(stage.start(), stage.at(1, lambda: throttle(holder, 20)))
+    assert (word(result), stage.host.queue_depth, stage.host.rejections) == (Reason.GATE, 0, 1)
 
 
 def test__bulkhead__permit_of_a_holder_that_died__goes_to_the_line_not_to_a_newcomer() -> None:

@@ -56,9 +56,16 @@ def test__both_sides__get_the_same_calls_and_bare_sends_each_once(rows: list[Row
 
 
 @pytest.mark.parametrize("client", LIBRARIES)
+@pytest.mark.parametrize("scene", ["outage", "hang", "rate limit"])
+def test__bare__each_call_that_met_the_sick_host_failed_and_no_other(rows: list[Row], scene: str, client: str) -> None:
+    # Not compared with rate × seconds: a busy machine sends late, and what counts is what was sent.
+    bare, _ = pair(rows, scene, client)
+    assert bare.sick_attempts == bare.calls - bare.answered > 0
+
+
+@pytest.mark.parametrize("client", LIBRARIES)
 def test__outage__mounted_spares_the_sick_host_and_closes_again(rows: list[Row], client: str) -> None:
     bare, mounted = pair(rows, "outage", client)
-    assert bare.sick_attempts == pytest.approx(60, rel=0.4)
     assert mounted.sick_attempts <= 0.6 * bare.sick_attempts
     assert mounted.opened is not None
     assert mounted.opened >= 1
@@ -80,7 +87,6 @@ def test__one_error_in_five__mounted_answers_more_for_few_more_attempts(rows: li
 @pytest.mark.parametrize("client", LIBRARIES)
 def test__hang__mounted_spares_the_sick_host_and_its_callers(rows: list[Row], client: str) -> None:
     bare, mounted = pair(rows, "hang", client)
-    assert bare.sick_attempts == pytest.approx(80, rel=0.4)
     assert mounted.sick_attempts <= 0.75 * bare.sick_attempts
     assert mounted.wasted < bare.wasted
     assert mounted.state == "closed"
@@ -91,9 +97,7 @@ def test__hang__mounted_spares_the_sick_host_and_its_callers(rows: list[Row], cl
 @pytest.mark.parametrize("client", LIBRARIES)
 def test__rate_limit__mounted_waits_as_told_and_answers_every_call(rows: list[Row], client: str) -> None:
     bare, mounted = pair(rows, "rate limit", client)
-    assert bare.sick_attempts == pytest.approx(40, rel=0.4)
-    assert bare.answered == pytest.approx(40, rel=0.4)
-    assert mounted.answered == mounted.calls
+    assert bare.answered < mounted.answered == mounted.calls
     assert mounted.sick_attempts <= 3
 
 

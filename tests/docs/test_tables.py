@@ -103,6 +103,7 @@ def test__classification__table_has_every_kind_of_exception() -> None:
         ("breaker.md", seawall.Breaker),
         ("bulkhead.md", seawall.Bulkhead),
         ("timeouts.md", seawall.Timeouts),
+        ("queue.md", seawall.QueueForRetry),
     ],
 )
 def test__policy_page__table_has_every_field(page: str, part: type) -> None:
@@ -123,7 +124,7 @@ def test__errors_page__names_every_public_error() -> None:
     public = {
         name
         for name in seawall.__all__
-        if isinstance(kind := getattr(seawall, name), type) and issubclass(kind, Exception)
+        if isinstance(kind := getattr(seawall, name), type) and issubclass(kind, seawall.ResilienceError)
     }
     missing = {name for name in public if name not in section("errors.md", "tree")}
     assert not missing

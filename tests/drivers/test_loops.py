@@ -16,8 +16,9 @@ import trio
 
 import seawall
 from seawall import Bulkhead, DeadlineExceeded, MaxRetriesExceeded, Resilience, Retry, Timeouts
-from seawall.drivers.aio import Loops, wait_until
+from seawall.drivers.aio import Loops, wait_until, within
 from seawall.policies.bulkhead import Ticket
+from seawall.runtime import OutOfTime
 from tests.drivers.quick import HOST, aget, get, hold, only, until, was_refused
 
 everywhere = pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -178,6 +179,50 @@ def test__cancelled_while_sending__blames_nobody(backend: str) -> None:
         return picture.in_flight, picture.total_requests
 
     assert go(backend, scenario) == (0, 0)
+
+
+@everywhere
+def test__within__what_is_shielded_comes_to_its_end(backend: str) -> None:
+    done: list[str] = []
+
+    async def operation() -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.03)
+            done.append("shielded")
+        await anyio.sleep(10)
+        done.append("all")
+
+    async def scenario() -> None:
+        with pytest.raises(OutOfTime):
+            await within(0.005, operation())
+
+    go(backend, scenario)
+    assert done == ["shielded"]
+
+
+@pytest.mark.parametrize("without_anyio", [False, True])
+@everywhere
+def test__within__ends_in_time_and_only_its_own_limit_is_ours(
+    backend: str, without_anyio: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def theirs() -> None:
+        raise TimeoutError("mine")
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            if without_anyio:
+                patch.delitem(sys.modules, "anyio")
+            assert await within(10, as_coroutine(lambda: 1)) == 1
+            with pytest.raises(TimeoutError, match="mine"):
+                await within(10, theirs())
+            with pytest.raises(OutOfTime):
+                await within(0.01, Loops().wait(Ticket(0), 10))
+
+    go(backend, scenario)
+
+
+async def as_coroutine(value: Callable[[], Any]) -> Any:
+    return value()
 
 
 # -- operations with limits ------------------------------------------------------------------------

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
-import seawall
 from seawall import Bulkhead, DeadlineExceeded, Resilience, Retry, Timeouts, Verdict
 from seawall.drivers.threads import Threads, wait_until
 from seawall.outcome import Reason
 from seawall.policies.bulkhead import Ticket
 from seawall.runtime import run_sync
+from tests.drivers.processes import script
 from tests.drivers.quick import HOST, get, hold, only, threads, until, was_refused
-
-CORE = Path(seawall.__file__).parent.parent
 
 
 def waited(ticket: Ticket, seconds: float) -> float:
@@ -154,17 +148,6 @@ def test__close__gives_up_after_its_time() -> None:
 
 
 # -- the process -----------------------------------------------------------------------------------
-
-
-def script(text: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-c", text],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(CORE), os.getcwd()])},
-        check=False,
-    )
 
 
 def test__sigint_while_waiting_in_line__raises_and_leaves_nothing_behind() -> None:

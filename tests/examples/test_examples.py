@@ -10,6 +10,15 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
     "custom_configuration": ["after 5 attempts: 200", "breaker closed, bulkhead 0 of 20 in use"],
+    "fallback_provider": [
+        "answer: The second provider.",
+        "served from: fallback, after 2 attempts at the first provider",
+        "our key went along: False; their own did: True",
+    ],
+    "simplified_response": [
+        "recommendations: [], simplified, instead of NonRetryable",
+        "orders: none; there is the page of yesterday",
+    ],
     "httpx2_clients": ["sync: 200", "async: 200", "one state for both: 4 attempts, 2 failed"],
     "httpx_async": ["20 of 20 answered", "21 attempts, never more than 100% of 5 at once"],
     "httpx_sync": [
@@ -31,6 +40,12 @@ SAYS = {
         "healthy host: 200",
         "the broken host saw 3 requests",
         "breaker now: None",
+    ],
+    "queue_for_retry": [
+        "queued: the shop is down",
+        "sent 3, 0 waiting",
+        "order 1: 200 after 1 attempt of the worker",
+        "the shop saw 3 idempotency keys, and no stored credential",
     ],
     "read_a_report": ["attempt 1: 503", "attempt 2: 502", "attempt 3: 200", "refused without an attempt (0)"],
     "requests_session": ["whole session: 200 after 3 attempts and 0:00:01", "one prefix: 503 after 2 attempts"],

@@ -6,6 +6,9 @@ import subprocess
 import sys
 import textwrap
 
+import httpx2
+import pytest
+
 from tests.contract.peer import Peer
 from tests.contract.steps import answer
 
@@ -48,6 +51,7 @@ SCRIPT = """
 """
 
 
+@pytest.mark.skipif(not hasattr(httpx2, "alias_httpx"), reason="this httpx2 has no alias yet")
 def test__alias_httpx__mounts_work_and_errors_are_httpx2s(peer: Peer) -> None:
     peer.script(answer(503))
     ran = subprocess.run(

@@ -8,16 +8,21 @@ from functools import partial
 from typing import Any
 
 import anyio
+import httpcore
+import httpcore2
 import httpx
 import httpx2
 import pytest
 
-from httpx_resilience import mount
+from httpx_resilience import _network, mount
 from seawall import Bulkhead
+from seawall.clocks import Left, Watch
 from tests.contract import steps
 from tests.contract.peer import Peer
 from tests.contract.settings import RECOVERS_IN, only, recovering, retrying, tripping
 from tests.contract.steps import answer
+from tests.drivers.quick import begin
+from tests.httpx.suspending import NEAR, SLOW, Connection, Network
 
 everywhere = pytest.mark.parametrize(
     ("library", "backend"),
@@ -169,3 +174,38 @@ def test__one_resilience__serves_several_loops_and_threads(library: Any, backend
 def _depth(resilience: Any) -> int:
     depth: int = resilience.snapshots()[0].queue_depth
     return depth
+
+
+@everywhere
+def test__two_addresses_that_connect_at_once__one_is_closed(
+    library: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        waiting: list[anyio.Event] = []
+
+        class Slow(Network):
+            async def connect_tcp(self, host: str, port: int, **options: Any) -> Connection:
+                waiting.append(anyio.Event())
+                await waiting[-1].wait()
+                return Connection(self)
+
+        core = {httpx: httpcore, httpx2: httpcore2}[library]
+        inner = Slow(core)
+        call = begin(only())
+        call.limits = call.policy.limits(None, None)
+        left = Left(5, None, None, Watch(call, call.started))
+        connected: list[Any] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def connect() -> None:
+                connected.append(await _network.AsyncBackend(inner, core)._first([NEAR, SLOW], 80, left, {}))
+
+            tasks.start_soon(connect)
+            while len(waiting) < 2:
+                await anyio.sleep(0)
+            for event in waiting:
+                event.set()
+        assert inner.open == connected
+
+    monkeypatch.setattr(_network, "STAGGER", 0)
+    run(backend, scenario)

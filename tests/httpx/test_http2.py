@@ -50,6 +50,12 @@ def go_away_untouched(connection: h2.connection.H2Connection, stream: int) -> bo
     return False
 
 
+def go_away_while_at_it(connection: h2.connection.H2Connection, stream: int) -> bool:
+    """The stream it names may have been processed, whatever code the server gives."""
+    connection.close_connection(error_code=h2.errors.ErrorCodes.REFUSED_STREAM, last_stream_id=stream)
+    return False
+
+
 @contextmanager
 def served(*acts: Act) -> Iterator[tuple[str, list[str]]]:
     """An HTTP/2 server with prior knowledge: what it does to each request in turn, and the methods it saw."""
@@ -113,8 +119,9 @@ def test__http2__surely_not_processed__post_is_repeated(library: Any, act: Act) 
 
 
 @both
-def test__http2__reset_stream__post_is_not_repeated(library: Any) -> None:
-    with served(reset, good) as (url, seen), client(library) as mounted:
+@pytest.mark.parametrize("act", [reset, go_away_while_at_it], ids=["reset", "goaway-this"])
+def test__http2__maybe_processed__post_is_not_repeated(library: Any, act: Act) -> None:
+    with served(act, good) as (url, seen), client(library) as mounted:
         with pytest.raises(library.RemoteProtocolError) as caught:
             mounted.post(url, content=b"pay")
     assert seen == ["POST"]
@@ -124,7 +131,8 @@ def test__http2__reset_stream__post_is_not_repeated(library: Any) -> None:
 
 
 @both
-def test__http2__reset_stream__get_is_repeated(library: Any) -> None:
-    with served(reset, good) as (url, seen), client(library) as mounted:
+@pytest.mark.parametrize("act", [reset, go_away_while_at_it], ids=["reset", "goaway-this"])
+def test__http2__maybe_processed__get_is_repeated(library: Any, act: Act) -> None:
+    with served(act, good) as (url, seen), client(library) as mounted:
         assert mounted.get(url).status_code == 200
     assert seen == ["GET", "GET"]

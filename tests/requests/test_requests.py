@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +191,47 @@ def test__file_read_into__is_rewound_to_where_it_stood(peer: Peer, tmp_path: Pat
         opened.read(14)
         assert session.put(peer / "x", data=opened).status_code == 200
     assert peer.bodies == [b"the rest"] * 2
+
+
+class Pipe(io.BytesIO):
+    """A body that tells where it stands and cannot go back: a pipe, a socket, urllib3's own responses."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: object) -> int:
+        raise io.UnsupportedOperation("underlying stream is not seekable")
+
+
+def test__body_that_tells_but_cannot_go_back__is_sent_once_and_the_servers_answer_returned(peer: Peer) -> None:
+    peer.script(answer(503, b"busy"))
+    with mount(requests.Session(), quick()) as session:
+        got = session.put(peer / "x", data=Pipe(b"once"))
+    assert (got.status_code, got.content, peer.bodies) == (503, b"busy", [b"once"])
+    report = seawall.report(got)
+    assert report is not None
+    assert report.ending is seawall.Ending.BODY_NOT_REPLAYABLE
+
+
+def test__body_that_tells_but_cannot_go_back__is_sent_once_and_the_librarys_error_raised(peer: Peer) -> None:
+    peer.script(steps.reset())
+    with mount(requests.Session(), quick()) as session, pytest.raises(requests.ConnectionError):
+        session.put(peer / "x", data=Pipe(b"once"))
+    assert peer.bodies == [b"once"]
+
+
+@pytest.mark.parametrize("again", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy], ids=["pickle", "deepcopy"])
+def test__response_after_redirects_under_a_deadline__copies_like_a_bare_one(
+    peer: Peer, again: Callable[[Any], Any]
+) -> None:
+    peer.script(steps.redirect("/b"), answer(200, b"there"))
+    with mount(requests.Session(), only(timeouts=seawall.Timeouts(total=5))) as session:
+        got = session.get(peer / "a")
+    for copied in (again(got), again(got.history[0]), again(got.request), again(got.history[0].request)):
+        hooks = copied.hooks if isinstance(copied, requests.PreparedRequest) else copied.request.hooks
+        assert type(hooks) is dict
+    assert again(got).content == b"there"
+    assert [older.status_code for older in again(got).history] == [302]
 
 
 class Local(BaseAdapter):

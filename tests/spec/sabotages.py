@@ -5,11 +5,13 @@ Each swaps one decision; the old text stands exactly once in its file. Short old
 
 # fmt: off
 ADMISSION = "core/seawall/admission.py"
+BODIES = "core/seawall/bodies.py"
 BACKOFF = "core/seawall/backoff.py"
 BOOK = "core/seawall/book.py"
 BREAKER = "core/seawall/policies/breaker.py"
 BUDGET = "core/seawall/policies/budget.py"
 BULKHEAD = "core/seawall/policies/bulkhead.py"
+CLOCK = "core/seawall/drivers/clock.py"
 CLOCKS = "core/seawall/clocks.py"
 CLASSIFICATION = "core/seawall/classification.py"
 DESCRIBE = "core/seawall/_describe.py"
@@ -17,8 +19,12 @@ ERRORS = "core/seawall/errors.py"
 EXECUTION = "core/seawall/execution.py"
 FLOW = "core/seawall/flow.py"
 HOST = "core/seawall/host.py"
+HTTPX_UPLOAD = "httpx_resilience/_upload.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
+IDEMPOTENCY = "core/seawall/idempotency.py"
+HTTPX_NETWORK = "httpx_resilience/_network.py"
 JUDGING = "core/seawall/judging.py"
+MOUNTED = "core/seawall/mounted.py"
 PATTERN = "core/seawall/pattern.py"
 POLICY = "core/seawall/policy.py"
 REGISTRY = "core/seawall/registry.py"
@@ -26,6 +32,7 @@ REQUESTS_BODY = "requests_resilience/_stream.py"
 RESILIENCE = "core/seawall/resilience.py"
 RETRY = "core/seawall/policies/retry.py"
 ROUTING = "core/seawall/routing.py"
+SOCKETS = "core/seawall/drivers/sockets.py"
 SNAPSHOT = "core/seawall/snapshot.py"
 TIMEOUTS = "core/seawall/policies/timeouts.py"
 WINDOW = "core/seawall/stats/window.py"
@@ -222,12 +229,42 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S4.14", ROUTING, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
      '("host", host_key(*origin))'),
     ("S4.14", ROUTING, '("provider", name) if effective.group is None', '("provider", "") if effective.group is None'),
+    # 5 Timeouts
+    ("S5.01", POLICY, "Timeouts(connect=5, ", "Timeouts(connect=4, "),
+    ("S5.01", CLOCKS, "self._left(own, self._connect_by)\n\n    def speaks_to",
+     "self._left(own, None)\n\n    def speaks_to"),
+    ("S5.02", TIMEOUTS, "attempt = float(seconds) - 5", "attempt = 25.0"),
+    ("S5.03", POLICY, "total=60, stream=60", "total=60, stream=50"),
+    ("S5.03", CLOCKS, "earliest(call.outer, now + limits.stream)", "call.deadline"),
+    ("S5.04", POLICY, "keep_alive=90", "keep_alive=60"),
+    ("S5.04", MOUNTED, "return limit if isinstance(limit, float) else None", "return None"),
+    ("S5.05", POLICY, "idle=90", "idle=60"),
+    ("S5.05", CLOCKS, "now - self._since >= self._pause - EARLY", "now - self._started >= self._pause - EARLY"),
+    ("S5.06", POLICY, "attempt=25", "attempt=30"),
+    ("S5.06", JUDGING, "limit = call.limits.attempt if call.limits is not None",
+     "limit = None if call.limits is not None"),
+    ("S5.06", CLOCKS, "started + limits.attempt if limits.attempt_is_ours", "None if limits.attempt_is_ours"),
+    ("S5.07", POLICY, "total=60", "total=90"),
+    ("S5.07", RESILIENCE, "now + total if isinstance(total, float) else None", "None"),
+    ("S5.08", TIMEOUTS, "total=float(seconds) + 30", "total=float(seconds) + 60"),
+    ("S5.08", TIMEOUTS, "attempt = float(seconds) - 5", "attempt = float(seconds)"),
+    ("S5.09", SOCKETS, "super().settimeout(left.seconds())", "left.seconds"),
+    ("S5.09", HTTPX_NETWORK, "return watch.seconds(timeout.own, timeout.until)", "return float(timeout)"),
+    ("S5.10", CLOCK, "earliest(scope.deadline, process_now() + self._seconds)", "process_now() + self._seconds"),
+    ("S5.10", RESILIENCE, "deadline = scope.earliest(outer, now", "deadline = outer or scope.earliest(None, now"),
+    ("S5.11", CLOCKS, "left if own is None or left < own else own", "left if own is None else own"),
+    ("S5.11", CLOCKS, "self.ends = earliest(call.deadline, self._attempt_by)", "self.ends = self._attempt_by"),
+    ("S5.12", FLOW, "call.deadline is None or now < call.deadline else", "call else"),
+    ("S5.12", CLOCKS, "if left <= 0:\n", "if left is None:\n"),
+    ("S5.13", CLOCKS, '(connect, "connect")', '(connect, "total")'),
+    ("S5.13", JUDGING, "return limit if is_own else None", "return None"),
     # 6 Coordinator
     ("S6.01", FLOW, "call.deadline is None or now < call.deadline else", "call else"),
     ("S6.02", HOST, "float | None = self._veto(call, now)", "float | None = self._veto(call, now) if ticket else None"),
     ("S6.02", HOST, "if isinstance(turn, Ticket):\n",
      "if isinstance(turn, Ticket):\n                self.breaker.admit(turn, now, 0)\n"),
-    ("S6.03", CLOCKS, "limits.attempt is None else started + limits.attempt)", "True else 0)"),
+    ("S6.03", JUDGING, "limit = call.limits.attempt if call.limits is not None",
+     "limit = None if call.limits is not None"),
     ("S6.04", CLASSIFICATION, "503: (K.SERVICE_UNAVAILABLE, V.FAILURE", "503: (K.SERVICE_UNAVAILABLE, V.SUCCESS"),
     ("S6.04", CLASSIFICATION, "K.CONNECTION_RESET: (V.FAILURE", "K.CONNECTION_RESET: (V.IGNORED"),
     ("S6.05", JUDGING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
@@ -257,7 +294,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.19", ERRORS, "Reason.DEADLINE: (DeadlineExceeded", "Reason.DEADLINE: (MaxRetriesExceeded"),
     ("S6.19", JUDGING, "Reason.DEADLINE, call.state.name, scope=scope",
      'Reason.DEADLINE, call.state.name, scope="idle"'),
-    ("S6.20", CLOCKS, '(attempt, "attempt")', '(attempt, "idle")'),
+    ("S6.20", CLOCKS, '(self._attempt_by, "attempt")', '(self._attempt_by, "idle")'),
     ("S6.21", ERRORS, "Reason.BUDGET: (RetryBudgetExhausted", "Reason.BUDGET: (NonRetryable"),
     ("S6.22", ERRORS, "Reason.ATTEMPTS: (MaxRetriesExceeded", "Reason.ATTEMPTS: (NonRetryable"),
     ("S6.22", ERRORS, 'facts["attempts"] = len(call.attempts)', 'facts["attempts"] = 1'),
@@ -267,7 +304,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.24", EXECUTION, "errors=(first, second)", "errors=(second,)"),
     # 9 Usage shown
     ("S9.01", POLICY, 'idempotency_key="auto")', "idempotency_key=None)"),
-    ("S9.02", EXECUTION, "first = _worth_a_fallback(error)\n    try:\n        return execute(",
+    ("S9.02", EXECUTION, "first = error\n    try:\n        return execute(",
      "raise\n    try:\n        return execute("),
     ("S9.03", BOOK, "policy = policy.over(self.policies[text])", "policy = self.policies[text].over(policy)"),
     ("S9.04", HOST, "RLock()", NO_LOCK),
@@ -310,6 +347,17 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W07c", ERRORS, 'facts["response"] = rejection.response', 'facts["response"] = None'),
     ("W07c", EXECUTION, "last_error=error,", "last_error=None,"),
     ("W07c", EXECUTION, "attempts=len(call.attempts),", "attempts=1,"),
+    ("W07d", JUDGING, "if watch.is_proof and not watch.wrote:", "if watch.is_proof:"),
+    ("W07d", JUDGING, "if watch.is_proof and not watch.wrote:", "if watch is None:"),
+    ("W07d", JUDGING, "elif watch.is_proof and outcome.sent is Sent.NO:", "elif watch is None:"),
+    ("W07d", RETRY, "if again is Again.SAFE and not request.is_safe", "if again is Again.NO and not request.is_safe"),
+    ("W07e", BODIES, "return self._replays or self._kept is not None or not self._is_touched", "return True"),
+    ("W07e", BODIES, "self._kept += piece", "self._kept += piece[:1]"),
+    ("W07e", BODIES, "<= self._room:", "<= self._room + 9999:"),
+    ("W07e", BODIES, "if got < self._got:", "if got > self._got:"),
+    ("W07e", HTTPX_UPLOAD, "None if call.upload.error is None else", "None if call.upload is not None else"),
+    ("W07f", IDEMPOTENCY, "if keys.are_free_for(call):", "if keys.are_free_for(call) or True:"),
+    ("W07f", IDEMPOTENCY, "elif name in request.headers:", "elif name not in request.headers:"),
     ("W08a", HOST, "self.budget.sample(verdict is Verdict.SUCCESS, now)", "self.budget.give_back()"),
     ("W08b", BUDGET, "config.refill_per_minute / 60", "config.refill_per_minute"),
     ("W08b", BUDGET, "return round(tokens * _ONE)", "return round(tokens) * _ONE"),
@@ -327,10 +375,16 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W09c", FLOW, "admission.started = now\n", "admission.started = began\n"),
     ("W10a", JUDGING, "min(left, CLAIM_WITHIN, ends - now)", "min(left, CLAIM_WITHIN)"),
     ("W10b", JUDGING, "start + state.usual_time() >= call.deadline)", "start < 0)"),
+    ("W11a", CLOCKS, "earliest(call.outer, now + limits.stream)", "call.deadline"),
+    ("W11a", CLOCKS, "now - self._since >= self._pause - EARLY", "now - self._started >= self._pause - EARLY"),
+    ("W11a", CLOCKS, "self.now() + self._call.limits.first_content", "None"),
+    ("W11b", TIMEOUTS, "not 5 < seconds < 1e9", "not 0 < seconds < 1e9"),
+    ("W11c", TIMEOUTS, "_check.ordered(self, short, long)", "pass"),
     ("W12a", ADMISSION, "state.settle(self, outcome.verdict, now)", "state.settle(self, SUCCESS, now)"),
     ("W12a", HTTPX_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
     ("W12a", REQUESTS_BODY, "rejection = body_failed(", "rejection = self.finish() or body_failed("),
     ("W12b", FLOW, "                if admission.is_over:\n", "                if admission:\n"),
+    ("W12c", JUDGING, "outcome = admission.outcome = of_event(", "outcome = of_event("),
     ("W13a", CLASSIFICATION, "(K.CLIENT_ERROR, V.SUCCESS, A.NO)", "(K.CLIENT_ERROR, V.FAILURE, A.NO)"),
     ("W13a", CLASSIFICATION, "K.NOT_FOUND, V.SUCCESS", "K.NOT_FOUND, V.FAILURE"),
     ("W13b", CLASSIFICATION, "K.REQUEST_TIMEOUT, V.FAILURE", "K.REQUEST_TIMEOUT, V.SUCCESS"),

@@ -50,6 +50,7 @@ def test__http_date__is_read_by_the_wall_clock() -> None:
     assert (word(stage.get()), stage.times) == (200, [0, 7])
 
 
+@pytest.mark.filterwarnings("ignore:seawall.* dropped:ResourceWarning")
 def test__dropped_attempt__is_no_request_and_its_permit_is_back() -> None:
     stage = Stage(only(breaker=brittle(failure_threshold=1)))
     stage.hold()

@@ -51,6 +51,13 @@ class Answer:
         self.headers: tuple[tuple[str, str], ...] = tuple(pairs)
         self.content = content or b""
 
+    @classmethod
+    def checked(cls, status: int, headers: list[tuple[str, str]], content: bytes) -> Answer:
+        """One whose parts are known to be what a server could say."""
+        answer = cls.__new__(cls)
+        answer.status, answer.headers, answer.content = status, tuple(headers), content
+        return answer
+
     def __repr__(self) -> str:
         return f"<Answer {self.status}, {len(self.content)} bytes>"
 

@@ -35,19 +35,20 @@ class Loops:
         finally:
             ticket.sleep_on()
 
+    async def disk(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await in_thread(function, *args)
+
 
 async def within(seconds: float | None, awaitable: Awaitable[Any]) -> Any:
     """The result of `awaitable`, which is cancelled after `seconds`: then OutOfTime."""
     if seconds is None:
         return await awaitable
-    if _in_trio():
-        import trio
-
-        try:
-            with trio.fail_after(seconds):
-                return await awaitable
-        except trio.TooSlowError as error:
-            raise OutOfTime from error
+    # What is built on anyio shields what may not be cut off (a pool's accounts, say); asyncio's timeout cuts it off.
+    scopes: Any = sys.modules.get("anyio") or (sys.modules["trio"] if _in_trio() else None)
+    if scopes is not None:
+        with scopes.move_on_after(seconds):
+            return await awaitable
+        raise OutOfTime
     import asyncio
 
     timeout = asyncio.timeout(seconds)
@@ -60,13 +61,37 @@ async def within(seconds: float | None, awaitable: Awaitable[Any]) -> Any:
         raise
 
 
+def runner() -> Any:
+    """An asyncio loop that is kept between the coroutines it runs."""
+    import asyncio
+
+    return asyncio.Runner()
+
+
+async def in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a plain function that may block, on the disk say; the loop goes on meanwhile."""
+    if _in_trio():
+        import trio
+
+        return await trio.to_thread.run_sync(function, *args)
+    import asyncio
+
+    return await asyncio.to_thread(function, *args)
+
+
+async def sleep(seconds: float) -> None:
+    if _in_trio():
+        import trio
+
+        await trio.sleep(seconds)
+    else:
+        import asyncio
+
+        await asyncio.sleep(seconds)
+
+
 async def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:
     """Look every few milliseconds; for shutting down."""
-    sleep: Callable[[float], Awaitable[None]]
-    if _in_trio():
-        from trio import sleep
-    else:
-        from asyncio import sleep
     end = None if timeout is None else time.monotonic() + timeout
     while not done():
         if end is not None and time.monotonic() >= end:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from seawall.policies.bulkhead import Ticket
 
@@ -27,6 +28,9 @@ class Threads:
         finally:
             ticket.sleep_on()
 
+    async def disk(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
 
 def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:
     """Look every few milliseconds; for shutting down, where nobody waits for a microsecond."""
@@ -36,3 +40,23 @@ def wait_until(done: Callable[[], bool], timeout: float | None) -> bool:
             return False
         time.sleep(_LOOK_EVERY)
     return True
+
+
+async def pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@contextmanager
+def repeating(function: Callable[[], bool], every: float) -> Generator[None]:
+    """While the block runs, call `function` every so many seconds, from a thread of its own, until it says False."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(every) and function():
+            pass
+
+    threading.Thread(target=repeat, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

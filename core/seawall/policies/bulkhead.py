@@ -136,8 +136,13 @@ class Queue:
         ticket.turn = Turn.GONE
         return True
 
+    def step_aside(self, ticket: Ticket) -> None:
+        """The waiter has to wait for something else first: others may be served, `rejoin` gives its place back."""
+        self.leave(ticket)
+        ticket.turn = Turn.LAPSED
+
     def rejoin(self, ticket: Ticket) -> None:
-        """A waiter whose grant lapsed is alive after all: it keeps its place."""
+        """A waiter who was not there when its turn came, or stepped aside, keeps its place."""
         if ticket.turn is Turn.LAPSED:
             ticket.turn = Turn.WAITING
             place = sum(other.number < ticket.number for other in self.waiting)
@@ -151,6 +156,13 @@ class Queue:
             self.waiting.remove(ticket)
         except ValueError:
             pass
+
+    def disband(self) -> None:
+        """The waiters are another process's; one who forked while waiting, in a signal handler, joins again."""
+        for ticket in (*self.waiting, *self.granted):
+            ticket.turn = Turn.LAPSED
+        self.waiting.clear()
+        self.granted.clear()
 
     def send_away(self) -> list[Ticket]:
         """Nobody will be served: the circuit opened, or we are closing."""
@@ -204,6 +216,14 @@ class BulkheadState:
         if not self.is_free and self.queue is _NOBODY_WAITS:
             self.queue = Queue()
         self.limit: int = _NO_LIMIT if self.config.max_concurrent is None else self.config.max_concurrent
+
+    def begin_afresh(self) -> list[ref[Any]]:
+        """Nobody is here any more. Returns the permits that were out."""
+        out = list(self.live)
+        self.live.clear()
+        self.dead.clear()
+        self.queue.disband()
+        return out
 
     def take(self, owner: object) -> ref[Any]:
         """A permit for `owner`, who was let in."""

@@ -59,6 +59,8 @@ class Retry:
     """No attempt starts later than this many seconds after the call began; None: no such limit."""
     on_exhausted: Literal["return", "raise"] = "return"
     """What a call that failed to the end gives: the last answer or exception, or an error of ours around it."""
+    buffer_body: int = 0
+    """Bytes of a body that is read while it is sent (generator, file) to remember; 0: none. Longer, it is sent once."""
     when: Condition | None = None
     """`when(attempt, request)`: True repeats (if body and budget allow), False stops, None leaves it to the rules."""
 
@@ -74,6 +76,7 @@ class Retry:
         _check.flag(self, "share_retry_after")
         _check.duration(self, "max_elapsed", optional=True)
         _check.choice(self, "on_exhausted", "return", "raise")
+        _check.count(self, "buffer_body", 0)
         reject_async(self.when, "Retry: when")
         if self.idempotency_key != "auto":
             if isinstance(self.idempotency_key, str):

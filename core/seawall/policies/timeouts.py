@@ -7,6 +7,7 @@ who enforces it is the mount.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -47,7 +48,8 @@ class Timeouts:
     first_byte: Clock | Unset = UNSET
     """From the request's last byte to the headers: what `attempt` measures, without connecting and sending."""
     first_content: Clock | Unset = UNSET
-    """An answer that streams: until its first piece, counted from when somebody begins to read. Not filled in."""
+    """An answer that streams: until its first piece, counted from when somebody begins to read; with `inspect_streams`
+    until its first content, from the headers on. Not filled in."""
     idle: Clock | Unset = UNSET
     """Between two pieces of the answer. Filled in with 90 if the client has no read timeout."""
     stream: Clock | Unset = UNSET
@@ -102,6 +104,7 @@ class Limits:
         "idle",
         "idle_is_ours",
         "passive",
+        "patience",
         "stream",
     )
 
@@ -118,14 +121,18 @@ class Limits:
         idle = _set(timeouts.idle)
         if timeouts.idle is UNSET and read is None:
             idle = READ_IF_NONE
-        if attempt is not None:
-            own = attempt if own is None else min(own, attempt)
-        self.connect, self.connect_is_ours = _shorter(own, connect)
-        self.idle, self.idle_is_ours = _shorter(idle, read)
         self.attempt = attempt
         self.attempt_is_ours = attempt is not None and (
             isinstance(timeouts.attempt, float) or total is not None or read is None
         )
+        """False: only measured by; the client's read timeout bounds each read, and nothing the whole."""
+        if attempt is not None and self.attempt_is_ours:
+            own = attempt if own is None else min(own, attempt)
+        self.connect, self.connect_is_ours = _shorter(own, connect)
+        self.idle, self.idle_is_ours = _shorter(idle, read)
+        wait = attempt if self.attempt_is_ours else self.first_byte or self.idle
+        self.patience = 0.0 if wait is None or math.isinf(wait) else wait
+        """Seconds after which a silent host will have been given up, by whoever's clock; 0: nobody has one."""
         self.first_content = _set(timeouts.first_content)
         self.stream = _set(timeouts.stream)
         self.passive = not (

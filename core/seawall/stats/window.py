@@ -105,9 +105,9 @@ class Window:
         return not any(any(counts) for counts in self._columns or () if counts is not None)
 
     def _counts(self, column: int) -> array[int]:
+        if self._columns is None:
+            self._columns = [None for _ in range(_COLUMNS)]
         columns = self._columns
-        if columns is None:
-            columns = self._columns = [None for _ in range(_COLUMNS)]
         counts = columns[column]
         if counts is None:
             counts = columns[column] = array("I", bytes(4 * BUCKETS))

@@ -9,14 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from seawall.admission import Admission
+from seawall.clocks import Watch
 from seawall.drivers.clock import replaced
+from seawall.errors import dress
 from seawall.policies.retry import Repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
     from seawall._story import Call
-    from seawall.outcome import Outcome
+    from seawall.degrade.fallback import Rewrite
+    from seawall.outcome import Outcome, Rejection
     from seawall.policies.bulkhead import Ticket
 
 
@@ -88,6 +91,31 @@ class VirtualRuntime:
         body = getattr(response, "body", b"")
         return body if isinstance(body, bytes) else None
 
+    async def hold(self, response: Any, admission: Admission) -> Exception | None:
+        """`pieces` of the response come one after the other: bytes, seconds to wait, or the error that breaks it."""
+        inspector, watch = admission.inspector, Watch(admission.call, admission.started)
+        assert inspector is not None
+        admission.watch = watch
+        watch.headers(streamed=True)
+        watch.body_wanted()
+        try:
+            while response.pieces and not inspector.is_decided:
+                piece = response.pieces.pop(0)
+                if isinstance(piece, Exception):
+                    raise piece
+                if isinstance(piece, bytes):
+                    inspector.feed(piece)
+                    continue
+                left = watch.left()
+                await sleep(piece if left is None else min(piece, left))
+                watch.left()
+        except Exception as error:
+            return error
+        if not response.pieces:
+            inspector.end()
+        watch.content()
+        return None
+
     async def discard(self, response: Any, admission: Admission) -> None:
         pass
 
@@ -99,6 +127,28 @@ class VirtualRuntime:
 
     def error(self, call: Call, error: Exception) -> Outcome:
         return self._error(error)
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
+    async def disk(self, function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        return None
+
+    async def read(self, response: Any) -> Any:
+        return response
+
+    def content(self, call: Call) -> bytes | None:
+        return getattr(call.request, "content", b"")
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        return answer
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection)
 
     def repeatable(self, call: Call) -> Repeatable:
         request = call.request

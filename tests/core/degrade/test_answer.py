@@ -47,3 +47,8 @@ def test__content_type__given__stays() -> None:
 def test__what_no_server_could_say__raises_with_the_cure(wrong: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError), match="give"):
         Answer(**wrong)
+
+
+def test__checked__is_the_same_answer() -> None:
+    made, checked = Answer(203, headers={"a": "b"}, content=b"x"), Answer.checked(203, [("a", "b")], b"x")
+    assert [getattr(made, name) for name in Answer.__slots__] == [getattr(checked, name) for name in Answer.__slots__]

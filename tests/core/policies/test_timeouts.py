@@ -74,6 +74,7 @@ def test__limits__fold_the_clients_own_in(
         pytest.param(Timeouts(idle=1), 5, 5, {"idle"}, id="a shorter idle"),
         pytest.param(Timeouts(attempt=60), 5, 5, {"attempt"}, id="an attempt that was set"),
         pytest.param(Timeouts(total=60), 5, 5, {"attempt"}, id="an attempt that follows from total"),
+        pytest.param(Timeouts(), 200, 5, set(), id="a patient client is not hurried by an attempt nobody set"),
     ],
 )
 def test__limits__know_whose_they_are_so_that_the_right_one_is_blamed(

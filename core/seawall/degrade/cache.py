@@ -1,0 +1,361 @@
+"""The living part of `StaleResponse`: what is remembered, and when it is given.
+
+A *slot* is one request's place in the cache. The mount asks for it before sending;
+tells it when the headers come, and learns whether to copy the body; hands over the
+whole body at its end. The flow asks for the answer when the host failed.
+
+An answer is remembered only if the caller it belongs to got all of it, and nothing
+happened meanwhile that made it untrue: the caller changed something there (RFC 9111
+§4.4), was refused, or was told not to remember.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+from seawall.degrade.answer import Answer
+from seawall.degrade.fields import NOISE
+from seawall.degrade.flights import Flight, Place, Seat, join
+from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, rest_of, tag_of
+from seawall.degrade.record import MOST_FIELDS, Record, decode, encode
+from seawall.degrade.storing import MOST_SECONDS, Fate, Terms, Wish, fate_of, terms_of, wish_of
+from seawall.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from seawall.degrade.key import Field
+    from seawall.degrade.stale import StaleResponse
+    from seawall.stores import Store
+
+_PART: Final = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since", b"upgrade"})
+"""A request with one of these asks for something else than what its URL names."""
+_NOT_QUOTED: Final = re.compile(r"[^ !#-\[\]-~]")
+_LOOKED_AT: Final = _PART | {b"cache-control", b"pragma"}
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
+_HOP_BY_HOP: Final = frozenset(
+    {
+        "age",
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""RFC 9111 §3.1; and the age and the length, which are told anew."""
+_PLACES: Final = 1024
+
+
+class Slot:
+    """One request's place in the cache."""
+
+    __slots__ = ("__weakref__", "_length", "_record", "_state", "began", "flight", "key", "method", "tag", "wish")
+
+    def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
+        self._state = state
+        self.method = method
+        self.tag = tag
+        self.key = tag + rest
+        """Without the second half: a request that changes something, and makes the cache forget."""
+        self.wish = wish
+        self.began = began
+        """When it was made, in ticks."""
+        self.flight: Flight | None = None
+        """Where it leads."""
+        self._record: Record | None = None
+        """What will be remembered, once the body is there."""
+        self._length = ""
+        """Of the body, as its server says."""
+
+    @property
+    def limit(self) -> int:
+        """Bytes of the body to copy at most; with more, it is not remembered."""
+        return self._state.config.max_body
+
+    def begin(self, status: int, fields: Iterable[Field], now: float, wall: float, elapsed: float) -> bool:
+        """The headers are there: is the body to be copied, and handed to `keep` when it is complete?
+
+        fields: names and values as they came, all of them, those of one name each.
+        now, wall: monotonic and wall time, in seconds; elapsed: seconds since the request was sent.
+        """
+        state = self._state
+        self._record = None
+        if len(self.key) == TAG_SIZE:
+            if 200 <= status < 400:
+                state.forget(self.tag)
+            return False
+        terms: Terms | Fate | None = fate_of(status)
+        if terms is None:
+            read = _read(fields)
+            if read is None:
+                self._land(None)
+                return False
+            kept, told = read
+            terms = terms_of(told, state.uncounted, wall, elapsed)
+            if isinstance(terms, Terms):
+                length = told.get("content-length", "")
+                if self.method != "HEAD" and not _fits(length, state.config.max_body):
+                    self._land(None)
+                    return False
+                self._length = length
+                received = wall if state.store.survives else now
+                self._record = Record(status, kept, b"", received, wall, terms.lifetime, terms.grace, terms.age)
+                return True
+        if terms is not Fate.LEAVE:
+            # Where the body is part of the question, a refusal is about that question only.
+            everything = terms is Fate.FORGET and self.method in ("GET", "HEAD")
+            state.forget(self.tag if everything else self.key)
+            self._land(None)
+        return False
+
+    def keep(self, body: bytes) -> None:
+        """The answer is complete: `body` as it came over the wire, not decoded."""
+        record, self._record = self._record, None
+        if record is not None:
+            record.body = body
+            is_good = self._tell_length(record) and self._state.keep(self, record)
+            self._land(record if is_good else None)
+
+    def leave(self, now: float, *, cancelled: bool = False) -> None:
+        """The call is over, with no body for `keep`. Whoever follows goes on alone, or leads if it was cancelled."""
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            if cancelled:
+                flight.hand_on(now)
+            else:
+                flight.land(None)
+
+    @property
+    def is_outdated(self) -> bool:
+        """Was what it asked for forgotten since?"""
+        return self._state.was_forgotten(self)
+
+    def _tell_length(self, record: Record) -> bool:
+        """Say how long the body is, where the answer has one; False if its server said otherwise: it is not whole."""
+        size = str(len(record.body))
+        if self.method == "HEAD" or record.status == 204:
+            size, is_right = self._length, not record.body
+        else:
+            is_right = self._length.strip() in ("", size)
+        if size:
+            record.fields.append(("content-length", size))
+        return is_right
+
+    def _land(self, record: Record | None) -> None:
+        flight, self.flight = self.flight, None
+        if flight is not None:
+            flight.land(record)
+
+
+class StaleState:
+    """The answers remembered under one `StaleResponse`. Safe from any thread; no method raises or waits long."""
+
+    __slots__ = (
+        "_flights",
+        "_forgotten",
+        "_keyed",
+        "_ticks",
+        "_uncounted",
+        "complain",
+        "config",
+        "store",
+        "uncounted",
+    )
+
+    def __init__(self, config: StaleResponse, complain: Callable[[object, BaseException], object]) -> None:
+        """`complain(function, error)` is told of a user's function that raised."""
+        self.config = config
+        self.complain = complain
+        self.store: Store = MemoryStore() if config.store is None else config.store
+        self.uncounted = NOISE | frozenset(config.ignore)
+        """Request fields that are not in the key."""
+        self._uncounted = frozenset(name.encode() for name in self.uncounted)
+        self._keyed = keyed_with(self.store.secret)
+        self._flights: dict[bytes, Flight] = {}
+        self._ticks = count(1)
+        self._forgotten = [0] * _PLACES
+        """When something was last forgotten, in ticks: answers to requests of before are not kept. Keys share places,
+        which costs an answer now and then, and needs neither lock nor room."""
+
+    def slot(self, request: Any, fields: Iterable[Field], body: bytes | None, identity: str | int) -> Slot | None:
+        """The place of a request about to be sent; None: it is none of ours.
+
+        fields: the request's header fields, names and values as they go on the wire.
+        body: its content, empty if it has none; None if it cannot be known before it is sent.
+        identity: see `tag_of`; 0 or the empty string: nothing is known of the caller beside the fields.
+        """
+        method = str(request.method).upper()
+        remembers = method in self.config.methods
+        if not remembers and method in _SAFE:
+            return None
+        ordered = in_order(fields)
+        wish = _wish_of(ordered) if remembers else None
+        if isinstance(wish, Fate) or (remembers and (body is None or _goes_elsewhere(request))):
+            return None
+        who: str | None = None
+        if self.config.key is not None:
+            who = self._who(request)
+            if who is None:
+                return None
+        elif isinstance(identity, int) and identity and self.store.survives:
+            return None  # such a number means somebody else in another process
+        tag = tag_of(str(request.url), ordered, identity, who, self._keyed)
+        if tag is None:
+            return None
+        if not remembers:
+            return Slot(self, method, tag, b"", None, next(self._ticks))
+        rest = rest_of(method, ordered, self._uncounted, body or b"", self._keyed)
+        return Slot(self, method, tag, rest, wish, next(self._ticks))
+
+    def find(
+        self, slot: Slot, now: float, wall: float, *, sent: bool, status: int | None = None, why: str = ""
+    ) -> Answer | None:
+        """What was remembered for the same request of the same caller, if it may be given now.
+
+        sent: did the request go out; status: what the host answered, if it did; why: a word or two for `Cache-Status`.
+        """
+        if len(slot.key) == TAG_SIZE:
+            return None
+        at = wall if self.store.survives else now
+        data = self.store.get(slot.key, at)
+        record = decode(data) if data is not None else None
+        if record is None:
+            return None
+        if at < record.received - 1.0:  # the clock was set back: the age is not known
+            return None
+        # The clock that never goes back may stand still while the machine sleeps; the wall's does not.
+        resident = max(at - record.received, wall - record.wall)
+        if resident >= self.config.max_age:
+            return None
+        age = record.age + max(0.0, resident)
+        if age - record.lifetime > record.grace:
+            return None
+        if slot.wish is not None and not slot.wish.allows(age, record.lifetime):
+            return None
+        return _answer(record, age, _cache_status(record.lifetime - age, sent, status, why))
+
+    def forget(self, what: bytes) -> None:
+        """What is remembered under a key, or a tag, holds no longer, nor what is on its way."""
+        self._forgotten[_place(what)] = next(self._ticks)
+        self.store.drop(what)
+
+    def join(self, slot: Slot, now: float) -> Seat | None:
+        """With `coalesce`: the seat of a request that waits for an equal one; None: it is to be sent."""
+        # One with wishes of its own about old answers may not want another's.
+        if not self.config.coalesce or len(slot.key) == TAG_SIZE or slot.method not in _SAFE or slot.wish is not None:
+            return None
+        return join(self._flights, slot, now)
+
+    def look(self, seat: Seat, now: float, wall: float) -> Answer | Place:
+        """What the follower gets, or is to do next."""
+        found = seat.look(now)
+        if isinstance(found, Place):
+            return found
+        return _answer(found, found.age + max(0.0, wall - found.wall), "seawall; fwd=miss; collapsed")
+
+    def keep(self, slot: Slot, record: Record) -> bool:
+        """Remember the answer, unless what it says was forgotten since its request was sent. Is it true?"""
+        config = self.config
+        if len(record.body) > config.max_body or self.was_forgotten(slot):
+            return False
+        data = encode(record)
+        if data is not None:
+            until = record.received + config.max_age
+            self.store.put(slot.key, data, record.received, until, config.max_entries, config.max_bytes)
+            if self.was_forgotten(slot):  # just now, by another thread that came too early to drop this
+                self.store.drop(slot.key)
+                return False
+        return data is not None
+
+    def was_forgotten(self, slot: Slot) -> bool:
+        return max(self._forgotten[_place(slot.tag)], self._forgotten[_place(slot.key)]) > slot.began
+
+    def _who(self, request: Any) -> str | None:
+        """What the user's function says of who asks."""
+        assert self.config.key is not None
+        try:
+            who = self.config.key(request)
+            if who is not None and not isinstance(who, str):
+                raise TypeError(f"key= gave {type(who).__name__}: give a string, or None")
+        except Exception as error:
+            self.complain(self.config.key, error)
+            return None
+        return who
+
+
+def _goes_elsewhere(request: Any) -> bool:
+    """httpx: the request line, or the certificate, may be for something else than the URL."""
+    extensions: Any = getattr(request, "extensions", None)
+    return bool(extensions) and ("target" in extensions or "sni_hostname" in extensions)
+
+
+def _wish_of(fields: list[tuple[bytes, bytes]]) -> Wish | Fate | None:
+    """What the request's fields say about remembered answers; `Fate.LEAVE`: they are none of its business."""
+    control = pragma = ""
+    for name, value in fields:
+        if name in _LOOKED_AT:
+            if name == b"cache-control":
+                control += "," + value.decode("latin-1")
+            elif name == b"pragma":
+                pragma += "," + value.decode("latin-1")
+            else:
+                return Fate.LEAVE
+    return wish_of(control, pragma) if control or pragma else None
+
+
+def _place(key: bytes) -> int:
+    return (key[-1] << 8 | key[-2]) % _PLACES
+
+
+def _read(fields: Iterable[Field]) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
+    """The fields to remember, and all of them by lower-case name; None if there are too many."""
+    kept: list[tuple[str, str]] = []
+    told: dict[str, str] = {}
+    for name, value in fields:
+        name = name if isinstance(name, str) else name.decode("latin-1")
+        value = value if isinstance(value, str) else value.decode("latin-1")
+        low = name.lower()
+        told[low] = f"{told[low]}, {value}" if low in told else value
+        if low not in _HOP_BY_HOP:
+            kept.append((name, value))
+        if len(told) > MOST_FIELDS or len(kept) > MOST_FIELDS:
+            return None
+    if "connection" in told:
+        named = {name.strip().lower() for name in told["connection"].split(",")}
+        kept = [pair for pair in kept if pair[0].lower() not in named]
+    return kept, told
+
+
+def _fits(length: str, most: int) -> bool:
+    """Is the body as short as it has to be, as far as its server says?"""
+    return not length.isdecimal() or (len(length) <= 18 and int(length) <= most)
+
+
+def _answer(record: Record, age: float, cache_status: str) -> Answer:
+    told = [*record.fields, ("age", str(int(min(age, MOST_SECONDS)))), ("cache-status", cache_status)]
+    return Answer.checked(record.status, told, record.body)
+
+
+def _cache_status(left: float, sent: bool, status: int | None, why: str) -> str:
+    """RFC 9211: `hit` if the request went nowhere, else `fwd`, and what came of it; never both (§2.1)."""
+    whole = int(max(-MOST_SECONDS, min(left, MOST_SECONDS)) // 1)
+    words = ["seawall"]
+    if sent:
+        words.append("fwd=stale" if left <= 0 else "fwd=bypass")
+        if status is not None:
+            words.append(f"fwd-status={status}")
+    else:
+        words.append("hit")
+    words.append(f"ttl={whole}")
+    if why:
+        words.append(f'detail="{_NOT_QUOTED.sub("?", why[:100])}"')
+    return "; ".join(words)

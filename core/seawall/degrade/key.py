@@ -1,0 +1,123 @@
+"""Who asked, and for what: the key of a remembered answer.
+
+Whatever tells two requests apart must be in the key, or one caller gets another's
+answer. Lists of credentials are never complete (`X-Tenant`, `X-Acting-As`), so all
+request fields count, except those known to change from call to call and to say
+neither who asks nor for what. So the key holds whatever `Vary` could name, but for
+those fields; an answer that varies by one of them cannot be remembered. The price
+is a miss where a cache that trusts `Vary` would hit.
+
+A key has two halves. The *tag* is who asked and where: everything under a tag is
+forgotten when the caller changes something there, or is refused. The rest is what
+exactly was asked. Both are keyed hashes: no credential, and no query, is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+from seawall.degrade.fields import CREDENTIALS
+from seawall.pattern import host_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Field = tuple[str | bytes, str | bytes]
+    Keyed = blake2b
+
+TAG_SIZE: Final = 16
+KEY_SIZE: Final = 32
+
+_CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
+_URL: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?(\[[^\]/?#@]*\]|[^:/?#@\[\]]+)(?::([0-9]{0,5}))?([/?][^#]*)?(?:#.*)?\Z",
+    re.DOTALL,
+)
+
+
+def target_of(url: str) -> tuple[str, str] | None:
+    """(userinfo, the URL in one spelling without it and without fragment); None for what is not the URL of a host.
+
+    Path and query stay as sent: a server may tell `%7E` from `~`.
+    """
+    parts = _URL.match(url)
+    if parts is None:
+        return None
+    scheme, userinfo, host, port, path = parts.groups()
+    try:
+        origin = host_key(scheme.lower(), host, int(port) if port else None)
+    except ValueError:
+        return None
+    path = path or "/"
+    return userinfo or "", origin + (path if path[0] == "/" else "/" + path)
+
+
+def tag_of(
+    url: str, fields: Iterable[tuple[bytes, bytes]], identity: str | int, who: str | None, keyed: Keyed
+) -> bytes | None:
+    """Who asks, and where. `who`: what the user's `key=` said, in place of all we see; None: there is no such key.
+
+    `identity` is what the mount knows of the caller beside the request: a name that means the same in every process (a
+    certificate's path), or a number that means something in this one only (the transport whose certificate we cannot
+    see).
+    """
+    target = target_of(url)
+    if target is None:
+        return None
+    userinfo, place = target
+    if who is not None:
+        parts = [b"key", _bytes(place), _bytes(who)]
+    else:
+        parts = [b"seen", _bytes(place), _bytes(userinfo), b"%d" % identity if isinstance(identity, int) else b"="]
+        if isinstance(identity, str):
+            parts.append(_bytes(identity))
+        for name, value in fields:
+            if name in _CREDENTIALS:
+                parts += (name, value)
+    return _digest(parts, keyed, b"")
+
+
+def rest_of(
+    method: str, fields: Iterable[tuple[bytes, bytes]], uncounted: frozenset[bytes], body: bytes, keyed: Keyed
+) -> bytes:
+    """What exactly was asked there."""
+    parts = [_bytes(method)]
+    for name, value in fields:
+        if name not in uncounted and name not in _CREDENTIALS:
+            parts += (name, value)
+    return _digest(parts, keyed, body)
+
+
+def in_order(fields: Iterable[Field]) -> list[tuple[bytes, bytes]]:
+    """Fields under lower-case names, sorted by name; those of one name in the order they were sent."""
+    found = [
+        (
+            name.lower() if type(name) is bytes else _bytes(name).lower(),
+            value if type(value) is bytes else _bytes(value),
+        )
+        for name, value in fields
+    ]
+    found.sort(key=itemgetter(0))
+    return found
+
+
+def _bytes(text: str | bytes) -> bytes:
+    # Through the type: a subclass may show something else than it sends, such as a secret that hides itself.
+    return str.encode(text, "utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
+
+
+def keyed_with(secret: bytes) -> Keyed:
+    """What the hashes of keys begin with."""
+    return blake2b(digest_size=TAG_SIZE, key=secret)
+
+
+def _digest(parts: list[bytes], keyed: Keyed, body: bytes) -> bytes:
+    digest = keyed.copy()
+    # The repr of a list of bytes says where each of them ends, and is made in C.
+    digest.update(repr(parts).encode("ascii"))
+    if body:
+        digest.update(body)
+    return digest.digest()

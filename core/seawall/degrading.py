@@ -1,0 +1,131 @@
+"""The journey of a call whose policy has ways to degrade: when the host failed, they are asked in order.
+
+Around the flow, so that a policy without them pays nothing. "Failed" is what the host
+is blamed for, and our refusals: an error status of 500 or more, 408, 425, 429, an
+exception of the network. What is the caller's own (a 404, a bad URL, a cancellation) is
+handed over as it is: a stale answer there would hide a mistake.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seawall import telling
+from seawall.degrade.step import Trouble
+from seawall.flow import REASONS, Failed, run
+from seawall.outcome import Ending, ErrorKind, Reason, Rejection
+from seawall.scope import earliest
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from seawall._story import Call
+    from seawall.degrade.step import Step
+    from seawall.runtime import Runtime
+
+_WORTH_IT = frozenset({408, 425, 429})
+_NOT_LET_IN = frozenset({401, 403, 407})
+"""From another provider: the credentials configured for it are wrong, which is no answer to the caller."""
+
+
+def journey(call: Call, runtime: Runtime) -> Coroutine[Any, Any, Any]:
+    """The way of a call to its response, `Failed` or `Rejection`."""
+    return run_degrading(call, runtime) if call.policy.degrade else run(call, runtime)
+
+
+async def run_degrading(call: Call, runtime: Runtime) -> Any:
+    steps, deadline = call.policy.degrade, call.deadline
+    call.silent = True
+    if deadline is not None:
+        call.whole, call.deadline = deadline, deadline - _reserved(call, steps, deadline)
+    if call.policy.degrade_after is not None and any(step.could_answer(call) for step in steps):
+        call.hurry = call.policy.degrade_after
+    try:
+        result = await run(call, runtime)
+        call.deadline = deadline
+        trouble = _trouble(call, runtime, result)
+        if trouble is not None:
+            if trouble.response is not None and call.last is not None:
+                await runtime.peek(trouble.response, call.last)  # a step may need its connection
+            result = await _degrade(call, trouble, steps, result)
+    finally:
+        call.silent = False
+        if call.state.hub.listening:
+            telling.call_ended(call)
+    return result
+
+
+async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result: Any) -> Any:
+    runtime = trouble.runtime
+    for step in steps:
+        try:
+            answer = await step.answer(trouble)
+            if answer is not None and not isinstance(answer, Rejection):
+                answer = runtime.respond(call, answer)
+        except Exception as error:  # the step is broken, not the call: the next one is asked
+            call.state.hub.complain(step, error)
+            continue
+        if answer is None:
+            continue
+        original = trouble.error
+        if trouble.response is not None:
+            await _let_go(call, trouble)
+        if isinstance(answer, Rejection):
+            return answer
+        call.ending, call.error, call.served_from = Ending.DEGRADED, original, step.source
+        call.answer = None
+        call.state.count_degraded()
+        if call.state.hub.listening:
+            telling.degraded(call, call.served_from)
+        return answer
+    return result
+
+
+async def _let_go(call: Call, trouble: Trouble) -> None:
+    """The host's own answer is not wanted: its verdict falls, its connection goes back."""
+    admission = call.last
+    if admission is not None:
+        await trouble.runtime.discard(trouble.response, admission)
+        admission.finish()
+
+
+async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
+    """Run `other`, a call to another host, for `call`: its answer, or the exception it failed with."""
+    other.deadline = earliest(other.deadline, call.deadline)
+    result = await run(other, runtime)
+    call.join(other)
+    if isinstance(result, Failed):
+        return result.error
+    if isinstance(result, Rejection):
+        return runtime.exception(other, result)
+    trouble = _trouble(other, runtime, result)
+    if trouble is None and result.status_code not in _NOT_LET_IN:
+        return result
+    rejection = Rejection(Reason.NOT_RETRYABLE, other.state.name, response=result)
+    error = trouble.error if trouble is not None else runtime.exception(other, rejection)
+    await _let_go(other, Trouble(other, runtime, rejection=rejection, response=result))
+    return error
+
+
+def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:
+    """What a step is to be told; None: there is nothing to degrade from."""
+    if isinstance(result, Rejection):
+        return None if result.reason is Reason.CLOSED else Trouble(call, runtime, rejection=result)
+    if isinstance(result, Failed):
+        attempts = call.attempts
+        if attempts and attempts[-1].kind is ErrorKind.FOREIGN:
+            return None
+        return Trouble(call, runtime, error=result.error)
+    status = result.status_code
+    if status < 500 and status not in _WORTH_IT:
+        return None
+    said = call.attempts[-1].retry_after if call.attempts else None
+    rejection = Rejection(REASONS.get(call.ending, Reason.NOT_RETRYABLE), call.state.name, said, response=result)
+    return Trouble(call, runtime, rejection=rejection, response=result)
+
+
+def _reserved(call: Call, steps: tuple[Step, ...], deadline: float) -> float:
+    """Seconds of the deadline that are not the primary's."""
+    left = max(0.0, deadline - call.started)
+    wanted = min(left, sum(step.reserve or 0.0 for step in steps))
+    return wanted + (left - wanted) / 2 if any(step.reserve is None for step in steps) else wanted

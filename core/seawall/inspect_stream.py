@@ -1,0 +1,372 @@
+"""What an answer that comes piece by piece says inside its 200: nothing yet, content, or an error.
+
+LLM servers send their headers before they know whether the answer will succeed, so an
+overloaded one says so in an event of the stream. An inspector is fed the raw bytes as
+they pass and keeps none of them but an unfinished event. It reads `text/event-stream`
+(WHATWG HTML §9.2.6) and NDJSON; the shapes of errors, and of events that carry nothing
+of the answer yet, are the tables below, taken from what the vendors send and their
+SDKs look for. It never raises, whatever the bytes, and looks at a bounded number of
+them: what it cannot read is content.
+
+Rejected: looking only at the first event, which for most vendors is an announcement;
+and taking every event for content, since then the clock to the first token would end
+with a ping.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from seawall.classification import STREAMS, is_quota, media_type, of_status, text
+from seawall.outcome import ErrorKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from seawall.outcome import Response
+
+    Ask = Callable[[str, Any], ErrorKind | bool | None]
+
+K = ErrorKind
+
+LOOK_BYTES: Final = 65536
+"""So much without content or error is content; an event longer than this is not looked at."""
+_LAST_BYTES: Final = 2048
+"""Once there was content, no more than this of the end of a piece is looked at: after an error comes only the end."""
+_UNPACKED: Final = 16
+"""Times `LOOK_BYTES` that one piece may unpack to before the inspector stops looking."""
+
+WORDS: Final[dict[str, ErrorKind]] = {
+    # OpenAI and those that speak like it: `type` and `code`
+    "server_error": K.INTERNAL_SERVER_ERROR,
+    "internal_error": K.INTERNAL_SERVER_ERROR,
+    "internal_server_error": K.INTERNAL_SERVER_ERROR,
+    "service_unavailable": K.SERVICE_UNAVAILABLE,
+    "service_unavailable_error": K.SERVICE_UNAVAILABLE,
+    "engine_overloaded": K.SERVICE_UNAVAILABLE,
+    "server_overloaded": K.SERVICE_UNAVAILABLE,
+    "overloaded": K.SERVICE_UNAVAILABLE,
+    "rate_limit_exceeded": K.TOO_MANY_REQUESTS,
+    "insufficient_quota": K.QUOTA_EXCEEDED,
+    "billing_hard_limit_reached": K.QUOTA_EXCEEDED,
+    "invalid_api_key": K.UNAUTHORIZED,
+    "model_not_found": K.NOT_FOUND,
+    "context_length_exceeded": K.BAD_REQUEST,
+    "invalid_prompt": K.BAD_REQUEST,
+    # Anthropic: `type`
+    "overloaded_error": K.SERVICE_UNAVAILABLE,
+    "api_error": K.INTERNAL_SERVER_ERROR,
+    "timeout_error": K.GATEWAY_TIMEOUT,
+    "rate_limit_error": K.TOO_MANY_REQUESTS,
+    "billing_error": K.QUOTA_EXCEEDED,
+    "invalid_request_error": K.BAD_REQUEST,
+    "authentication_error": K.UNAUTHORIZED,
+    "permission_error": K.FORBIDDEN,
+    "not_found_error": K.NOT_FOUND,
+    "request_too_large": K.CLIENT_ERROR,
+    # Gemini, and everything behind google.rpc: `status`
+    "unavailable": K.SERVICE_UNAVAILABLE,
+    "internal": K.INTERNAL_SERVER_ERROR,
+    "unknown": K.INTERNAL_SERVER_ERROR,
+    "deadline_exceeded": K.GATEWAY_TIMEOUT,
+    "resource_exhausted": K.TOO_MANY_REQUESTS,
+    "invalid_argument": K.BAD_REQUEST,
+    "failed_precondition": K.BAD_REQUEST,
+    "out_of_range": K.BAD_REQUEST,
+    "unauthenticated": K.UNAUTHORIZED,
+    "permission_denied": K.FORBIDDEN,
+    "not_found": K.NOT_FOUND,
+}
+"""What an error calls itself → its kind. A number is the status it stands for; a word not listed is a server error:
+the request was good enough for a 200."""
+
+ANNOUNCEMENTS: Final = frozenset({
+    "ping", "message_start", "content_block_start",
+    "response.created", "response.queued", "response.in_progress",
+    "response.output_item.added", "response.content_part.added",
+})  # fmt: skip
+"""Events (by name, or the `type` in their data) that carry nothing of the answer yet."""
+
+_ERROR: Final = b"error"
+"""In every event that may be one of the errors below; the others need no second look once there was content."""
+_DELAY: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s\Z")
+_STATUS: Final = re.compile(r"[45][0-9]{2}\Z")
+
+
+def inspector_for(response: Response, ask: Ask | None = None) -> Inspector | None:
+    """An inspector for an answer with these headers; None: of another type, or packed in a way not read here.
+
+    `ask(event, data)` is the user's word on an event, before the tables; it must not raise.
+    """
+    kind = media_type(response)
+    packed = text(response, "content-encoding").lower()
+    if kind not in STREAMS or packed not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        return None
+    unpack = None if packed in ("", "identity") else _unpacker()
+    return Inspector(ask, unpack, events=kind == "text/event-stream")
+
+
+class Inspector:
+    """Fed with the pieces of one answer, in order."""
+
+    __slots__ = (
+        "_ask",
+        "_begun",
+        "_events",
+        "_is_blind",
+        "_looked_at",
+        "_return",
+        "_separator",
+        "_skipping",
+        "_tail",
+        "_unpack",
+        "delay",
+        "is_decided",
+        "kind",
+    )
+
+    def __init__(
+        self, ask: Ask | None = None, unpack: Callable[[bytes], Iterator[bytes]] | None = None, *, events: bool = True
+    ) -> None:
+        self.is_decided = False
+        """There was content, or an error."""
+        self.kind: ErrorKind | None = None
+        """What the answer said went wrong with it."""
+        self.delay: float | None = None
+        """Seconds it asked to wait."""
+        self._ask = ask
+        self._unpack = unpack
+        self._events = events
+        """Of events; else of lines."""
+        self._separator = b"\n\n" if events else b"\n"
+        self._tail = bytearray()
+        """The event under way."""
+        self._looked_at = 0
+        self._begun = False
+        self._return = False
+        """The last byte was a carriage return: a line feed that follows belongs to it."""
+        self._skipping = False
+        """In the middle of an event that is too long."""
+        self._is_blind = False
+        """Nothing more is looked at."""
+
+    def feed(self, piece: bytes) -> bool:
+        """Look at the next piece. True: it told of an error, and is the first that did."""
+        if self._is_blind or not piece:
+            return False
+        self._looked_at += len(piece)
+        try:
+            if self._unpack is None:
+                self._look(piece)
+            else:
+                for part in self._unpack(piece):
+                    self._looked_at += len(part)
+                    self._look(part)
+        except Exception:  # not packed as it said, or more than is good for us
+            self._is_blind = self.is_decided = True
+        if not self.is_decided and self._looked_at > LOOK_BYTES:
+            self.is_decided = True
+        if self.kind is not None:
+            self._is_blind = True
+            self._tail.clear()
+            return True
+        return False
+
+    def end(self) -> bool:
+        """The answer is over. True: that, or its last words, are an error."""
+        if self._is_blind:
+            return False
+        self._judge(bytes(self._tail))  # a last line without its end; of an error, an event too
+        self._is_blind = True
+        if not self.is_decided:
+            self.is_decided = True
+            if self._events:  # no lines are an answer; a stream of events announced one
+                self.kind = K.INVALID_RESPONSE
+        return self.kind is not None
+
+    def _look(self, part: bytes) -> None:
+        if self._is_blind or self.kind is not None:
+            return
+        if self.is_decided and len(part) > _LAST_BYTES:
+            part = part[-_LAST_BYTES:]
+            self._tail.clear()
+            self._skipping = True
+        if self._events:
+            part = self._one_line_end(part)
+        tail, separator = self._tail, self._separator
+        fresh = max(0, len(tail) - 1)
+        tail += part
+        if self._skipping:
+            cut = tail.find(separator)
+            if cut < 0:
+                del tail[:-1]
+                return
+            del tail[: cut + len(separator)]
+            self._skipping, fresh = False, 0
+        cut = tail.rfind(separator, fresh)
+        if cut >= 0:
+            if not self.is_decided or self._ask is not None or tail.find(_ERROR, 0, cut) >= 0:
+                for event in bytes(tail[:cut]).split(separator):
+                    self._judge(event)
+            del tail[: cut + len(separator)]
+        if len(tail) > LOOK_BYTES:
+            self._skipping = self.is_decided = True
+            del tail[:-1]
+
+    def _one_line_end(self, part: bytes) -> bytes:
+        """CR, LF and CRLF end a line in a stream of events: here only LF does."""
+        if self._return and part[:1] == b"\n":
+            part = part[1:]
+            self._return = False
+        if part:
+            self._return = part[-1:] == b"\r"
+        if b"\r" in part:
+            part = part.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return part
+
+    def _judge(self, event: bytes) -> None:
+        if self.kind is not None or (self.is_decided and self._ask is None and _ERROR not in event):
+            return
+        if not self._begun:
+            self._begun = True
+            event = event.removeprefix(b"\xef\xbb\xbf")
+        found = _event(event) if self._events else _line(event)
+        if found is None or len(event) > LOOK_BYTES:
+            return
+        name, written = found
+        data = _read(written)
+        meaning = None if self._ask is None else self._ask(name, data)
+        if meaning is None:
+            meaning = meaning_of(name, data)
+        if isinstance(meaning, ErrorKind):
+            self.kind, self.is_decided = meaning, True
+            if meaning is K.TOO_MANY_REQUESTS and is_quota(written.encode("utf-8", "replace")):
+                self.kind = K.QUOTA_EXCEEDED
+            self.delay = _delay(data)
+        elif meaning:
+            self.is_decided = True
+
+
+def meaning_of(name: str, data: Any) -> ErrorKind | bool:
+    """What an event means, by the tables: an error of this kind; content (True); nothing of the answer yet (False).
+
+    `data` is its JSON read, or its text where that is none.
+    """
+    told = _mapping(_first(data))
+    if told is None:
+        return K.INTERNAL_SERVER_ERROR if name == "error" else name not in ANNOUNCEMENTS and data != ""
+    kind, error = told.get("type"), told.get("error")
+    if kind == "response.failed":
+        error = (_mapping(told.get("response")) or {}).get("error") or kind
+    elif not error and (name == "error" or kind == "error"):
+        error = told
+    if error and isinstance(error, dict | str):
+        return _kind_of(error)
+    if name in ANNOUNCEMENTS or (isinstance(kind, str) and kind in ANNOUNCEMENTS):
+        return False
+    choices: Any = told.get("choices")
+    return not isinstance(choices, list) or any(map(_says_something, choices))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _first(data: Any) -> Any:
+    """Gemini gives arrays of one."""
+    return data[0] if isinstance(data, list) and data else data  # pyright: ignore[reportUnknownVariableType]
+
+
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
+
+
+def _kind_of(error: Any) -> ErrorKind:
+    """The kind of an error, by what it calls itself."""
+    words = [error] if isinstance(error, str) else [error.get(key) for key in ("code", "type", "status")]
+    for word in words:
+        known = WORDS.get(word.lower()) if isinstance(word, str) else None
+        if known is not None:
+            return known
+        status = int(word) if isinstance(word, str) and _STATUS.match(word) else word
+        if isinstance(status, int):
+            row = of_status(status) if status < 600 else None
+            if row is not None:
+                return row[0]
+    return K.INTERNAL_SERVER_ERROR
+
+
+def _says_something(choice: Any) -> bool:
+    """A choice of a chat completion: more than the role it is spoken in?"""
+    told = _mapping(choice) or {}
+    delta = _mapping(told.get("delta"))
+    if delta is None or told.get("finish_reason") is not None:
+        return True
+    return any(value for key, value in delta.items() if key != "role")
+
+
+def _delay(data: Any) -> float | None:
+    """Seconds to wait, as google.rpc.RetryInfo says them: `"retryDelay": "38s"`."""
+    try:
+        for detail in _first(data)["error"]["details"]:
+            found = _DELAY.match(detail.get("retryDelay", ""))
+            if found:
+                return float(found[1])
+    except (TypeError, KeyError, IndexError, AttributeError):
+        pass
+    return None
+
+
+def _event(raw: bytes) -> tuple[str, str] | None:
+    """Name and data of an event; None: comments, or fields that are nothing to us."""
+    name, data = b"", None
+    for line in raw.split(b"\n"):
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            data = value if data is None else data + b"\n" + value
+        elif field == b"event":
+            name = value
+    if data is None and name != _ERROR:
+        return None
+    return name.decode("utf-8", "replace"), (data or b"").decode("utf-8", "replace").strip()
+
+
+def _line(raw: bytes) -> tuple[str, str] | None:
+    raw = raw.strip()
+    return ("", raw.decode("utf-8", "replace")) if raw else None
+
+
+def _read(written: str) -> Any:
+    if written[:1] in ("{", "["):
+        import json
+
+        try:
+            return json.loads(written)
+        except (ValueError, RecursionError):
+            pass
+    return written
+
+
+def _unpacker() -> Callable[[bytes], Iterator[bytes]]:
+    """What makes gzip and deflate readable, a bounded part at a time; raises for what is neither, and for too much."""
+    import zlib
+
+    begun = bytearray()
+    how: Any = None
+
+    def unpack(piece: bytes) -> Iterator[bytes]:
+        nonlocal how
+        if how is None:
+            begun.extend(piece)
+            if len(begun) < 2:
+                return
+            piece = bytes(begun)
+            mark = int.from_bytes(piece[:2])  # of gzip (RFC 1952 §2.3.1) or zlib (RFC 1950 §2.2); else bare deflate
+            has_header = mark == 0x1F8B or (piece[0] & 15 == 8 and mark % 31 == 0)
+            how = zlib.decompressobj(zlib.MAX_WBITS | 32 if has_header else -zlib.MAX_WBITS)
+        for _ in range(_UNPACKED):
+            yield how.decompress(piece, LOOK_BYTES)
+            piece = how.unconsumed_tail
+            if not piece:
+                return
+        raise OverflowError
+
+    return unpack

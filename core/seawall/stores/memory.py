@@ -1,0 +1,97 @@
+"""Answers in the memory of this process: gone with it."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from threading import RLock
+from weakref import WeakSet
+
+OVERHEAD = 300
+"""Bytes a record costs beside its own, counted against the bound."""
+
+
+class MemoryStore:
+    """The store of a `StaleResponse` that names none. Every method takes the same, short time."""
+
+    survives = False
+
+    def __init__(self) -> None:
+        self.secret = os.urandom(32)
+        self._start()
+        _stores.add(self)
+
+    def _start(self) -> None:
+        self._lock = RLock()  # a signal handler may come back into it
+        self._records: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
+        """Key → record, until when; the one used longest ago comes first."""
+        self._tags: dict[bytes, dict[bytes, None]] = {}
+        self.bytes = 0
+        """What the records take, bookkeeping included."""
+
+    def get(self, key: bytes, now: float) -> bytes | None:
+        with self._lock:
+            found = self._records.get(key)
+            if found is None:
+                return None
+            record, until = found
+            if now >= until:
+                self._remove(key)
+                return None
+            self._records.move_to_end(key)
+            return record
+
+    def put(self, key: bytes, record: bytes, now: float, until: float, max_entries: int, max_bytes: int) -> None:
+        size = len(record) + OVERHEAD
+        with self._lock:
+            self._remove(key)
+            if size > max_bytes:
+                return
+            while self._records and (len(self._records) >= max_entries or self.bytes + size > max_bytes):
+                self._remove(next(iter(self._records)))
+            self._tags.setdefault(key[:16], {})[key] = None
+            self._records[key] = (record, until)
+            self.bytes += size
+
+    def drop(self, what: bytes) -> None:
+        if what[:16] not in self._tags:  # nearly always: no lock for a caller with nothing to forget
+            return
+        with self._lock:
+            for key in [key for key in self._tags.get(what[:16], ()) if key.startswith(what)]:
+                self._remove(key)
+
+    def after_fork(self) -> None:
+        """A lock held by another thread at the fork is held for ever in the child, and what it guards is half done."""
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+        else:
+            self._start()
+
+    def __reduce__(self) -> tuple[type[MemoryStore], tuple[()]]:
+        return MemoryStore, ()  # a copy of a policy starts empty
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def _remove(self, key: bytes) -> None:
+        found = self._records.pop(key, None)
+        if found is not None:
+            self.bytes -= len(found[0]) + OVERHEAD
+            tag = self._tags.get(key[:16], {})
+            tag.pop(key, None)
+            if not tag:
+                self._tags.pop(key[:16], None)
+            if not self._records:
+                self.bytes = 0  # whatever an interrupt between two of these lines left over
+
+
+_stores: WeakSet[MemoryStore] = WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,69 @@
+"""Requests whose body is read while it is sent: an `Upload` stands in for it during each attempt.
+
+Only while it is sent: what the user, their hooks and a redirect see of the request is what
+they made. Put back only if it is still there, since a mock may have read the body and
+left its bytes in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seawall.bodies import AsyncReplayable, Replayable
+from seawall.classification import of_error
+from seawall.outcome import ErrorKind
+from seawall.policies.retry import Repeatable
+
+if TYPE_CHECKING:
+    from httpx_resilience._library import Library
+    from seawall._story import Call
+    from seawall.outcome import Outcome
+
+
+def prepare(call: Call, library: Library, kind: type[Any]) -> None:
+    """Give the call an upload of `kind` for the body of its request."""
+    request, retry = call.request, call.policy.retry
+    given = request.stream
+    if isinstance(given, library.upload | library.async_upload):  # one request object sent several times at once
+        given = given.given
+    made = getattr(given, "_stream", None)  # where both libraries keep what they were given
+    if isinstance(made, Replayable | AsyncReplayable):
+        if made.length is not None and request.headers.get("transfer-encoding") == "chunked":
+            del request.headers["transfer-encoding"]
+            request.headers["content-length"] = str(made.length)
+        call.upload = kind(given, made, replays=True)
+    else:
+        room = 0 if retry is None or not retry.max_retries else retry.buffer_body
+        call.upload = kind(given, given, replays=library.is_replayable(given), room=room)
+
+
+def lend(call: Call) -> None:
+    """Put the upload in the place of the body it is for."""
+    call.upload.error = None
+    if _is_in_place(call):
+        call.request.stream = call.upload
+
+
+def give_back(call: Call) -> None:
+    """The request as the user made it."""
+    request, upload = call.request, call.upload
+    if request.stream is upload:
+        request.stream = upload.given
+
+
+def error_of(call: Call, error: Exception) -> Outcome | None:
+    """What the body raised is its maker's, whatever error of the library it looks like. None: it raised nothing."""
+    return None if call.upload.error is None else of_error(error, ErrorKind.FOREIGN)
+
+
+def repeatable(call: Call, otherwise: Repeatable) -> Repeatable:
+    """Whether it can be read again is known to the upload, unless something else stands in its place now."""
+    if _is_in_place(call):
+        otherwise.body = call.upload.can_repeat
+    return otherwise
+
+
+def _is_in_place(call: Call) -> bool:
+    """Is it still the user's body that would be sent, or what another send of the same request put there for it?"""
+    stream, upload = call.request.stream, call.upload
+    return stream is upload.given or type(stream) is type(upload)

@@ -1,0 +1,371 @@
+"""The SQLite store: several processes, restarts; busy, damaged and hostile files are a miss, or an error at opening."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+import seawall
+from seawall.stores import sqlite
+from seawall.stores.sqlite import SqliteStore
+
+KEY = b"k" * 32
+
+
+def put(store: SqliteStore, key: bytes = KEY, record: bytes = b"good", now: float = 1000.0) -> None:
+    store.put(key, record, now, now + 100, 1000, 10_000_000)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "answers.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    made = SqliteStore(path, patience=0.02)
+    yield made
+    made.close()
+
+
+def raw(path: Path) -> Any:
+    return closing(sqlite3.connect(path, isolation_level=None))
+
+
+def test__restart__records_and_secret_are_still_there(path: Path, store: SqliteStore) -> None:
+    put(store)
+    store.close()
+    again = SqliteStore(path)
+    assert (again.get(KEY, 1000.0), again.secret) == (b"good", store.secret)
+    again.close()
+
+
+def test__closed__opens_again(store: SqliteStore) -> None:
+    put(store)
+    store.close()
+    assert store.get(KEY, 1000.0) == b"good"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test__file__is_its_owners_only(path: Path, store: SqliteStore) -> None:
+    put(store)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert set(modes.values()) == {0o600}
+    assert path.name in modes
+
+
+def test__secret__given__is_used_and_not_kept(path: Path) -> None:
+    secret = b"0123456789abcdef"
+    store = SqliteStore(path, secret=secret)
+    put(store)
+    assert store.secret == secret
+    store.close()
+    assert not any(secret in file.read_bytes() for file in path.parent.iterdir())
+    other = SqliteStore(path, secret=secret[::-1])
+    assert other.get(KEY, 1000.0) is None, "somebody else's record"
+    other.close()
+
+
+def test__pickled__opens_the_same_file(store: SqliteStore) -> None:
+    put(store)
+    copy = pickle.loads(pickle.dumps(store))
+    assert (copy.get(KEY, 1000.0), copy.patience) == (b"good", store.patience)
+    copy.close()
+
+
+def test__dropped_by_its_owner__is_closed_without_a_warning(path: Path) -> None:
+    store = SqliteStore(path)
+    put(store)
+    del store
+    gc.collect()
+    assert not path.with_name("answers.db-wal").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"secret": b"short"}, {"secret": "text" * 8}, {"patience": -1}, {"patience": True}, {"patience": 11}],
+    ids=str,
+)
+def test__configuration__wrong__raises_with_the_cure(path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="give"):
+        SqliteStore(path, **wrong)
+
+
+def test__file_that_cannot_be_opened__raises_at_once(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        SqliteStore(tmp_path / "no" / "folder.db")
+    with pytest.raises(OSError):
+        SqliteStore(tmp_path)
+
+
+def script(*statements: str) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        with raw(path) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    return spoil
+
+
+def fresh(*statements: str) -> Callable[[Path], None]:
+    def spoil(path: Path) -> None:
+        for file in path.parent.iterdir():
+            file.unlink()
+        script(*statements)(path)
+
+    return spoil
+
+
+NOT_OURS = {
+    "random bytes": lambda path: path.write_bytes(random.Random(1).randbytes(20_000)),
+    "text": lambda path: path.write_bytes(b"hello\n" * 1000),
+    "another application's": fresh("CREATE TABLE users (name)", "PRAGMA user_version = 7"),
+    "tables of somebody's": fresh("CREATE TABLE users (name)"),
+    "a newer version": script("PRAGMA user_version = 2"),
+    "one more table": script("CREATE TABLE more (x)"),
+    "one more trigger": script("CREATE TRIGGER evil AFTER INSERT ON answers BEGIN DELETE FROM answers; END"),
+    "a view instead of a table": script(
+        "ALTER TABLE secret RENAME TO hidden", "CREATE VIEW secret AS SELECT * FROM hidden"
+    ),
+    "another column": script("ALTER TABLE answers ADD COLUMN x"),
+    "no index": script("DROP INDEX answers_used"),
+    "no secret": script("DELETE FROM secret"),
+    "two secrets": script("INSERT INTO secret SELECT * FROM secret"),
+    "a secret of another kind": script("UPDATE secret SET secret = 'text'"),
+    "a short secret": script("UPDATE secret SET secret = x'00'"),
+    "a huge secret": script("UPDATE secret SET secret = zeroblob(70000000)"),
+    "no totals": script("DELETE FROM totals"),
+}
+
+
+@pytest.mark.parametrize("spoil", NOT_OURS.values(), ids=NOT_OURS)
+def test__file_that_is_not_ours__is_one_clear_error_at_opening(
+    path: Path, store: SqliteStore, spoil: Callable[[Path], None]
+) -> None:
+    put(store)
+    store.close()
+    spoil(path)
+    with pytest.raises((ValueError, OSError), match=r"SqliteStore: .*answers\.db"):
+        SqliteStore(path)
+    for _ in range(2):  # opened before: a miss
+        assert store.get(KEY, 1000.0) is None
+        put(store)
+
+
+DAMAGE = {
+    "a record": "UPDATE answers SET record = x'00'",
+    "a record's kind": "UPDATE answers SET record = 'good'",
+    "a huge record": "UPDATE answers SET record = zeroblob(67108865)",
+    "a digest": "UPDATE answers SET digest = x'00'",
+    "a digest's kind": "UPDATE answers SET digest = 7",
+    "an end": "UPDATE answers SET until = 1e300",
+    "an end's kind": "UPDATE answers SET until = 'never'",
+    "a record under another key": f"UPDATE answers SET key = x'{(b'o' * 32).hex()}'",
+}
+
+
+@pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE)
+def test__damaged_record__is_a_miss(path: Path, store: SqliteStore, statement: str) -> None:
+    put(store)
+    with raw(path) as connection:
+        connection.execute(statement)
+    assert [store.get(key, 1000.0) for key in (KEY, b"o" * 32)] == [None, None]
+    put(store, now=1010.0)
+    assert store.get(KEY, 1010.0) == b"good"
+
+
+@pytest.mark.parametrize(
+    "totals", ["entries = 1000000", "entries = -5, bytes = -1e15", "bytes = 1e15", "entries = 'x'"]
+)
+def test__damaged_totals__are_counted_again(path: Path, store: SqliteStore, totals: str) -> None:
+    put(store)
+    with raw(path) as connection:
+        connection.execute(f"UPDATE totals SET {totals}")
+    store.close()
+    again = SqliteStore(path)
+    assert len(again) == 1
+    put(again, b"o" * 32)
+    assert (again.get(b"o" * 32, 1000.0), len(again)) == (b"good", 2)
+    again.close()
+
+
+def test__totals_wrong_while_it_runs__do_not_stop_it(path: Path, store: SqliteStore) -> None:
+    with raw(path) as connection:
+        connection.execute("UPDATE totals SET entries = 1000000, bytes = 1e15")
+    put(store)
+    assert (store.get(KEY, 1000.0), len(store)) == (b"good", 1)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test__file_with_random_damage__is_a_miss_or_one_clear_error(path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    store = SqliteStore(path)
+    for n in range(30):
+        put(store, bytes([n]) * 32, bytes([n]) * chance.randrange(3000))
+    store.close()
+    data = bytearray(path.read_bytes())
+    if seed % 4 == 0:
+        del data[chance.randrange(len(data)) :]
+    for _ in range(chance.choice([1, 5, 200])):
+        if data:
+            data[chance.randrange(len(data))] = chance.randrange(256)
+    path.write_bytes(data)
+    try:
+        damaged = SqliteStore(path)
+    except (ValueError, OSError):
+        return
+    for n in range(30):
+        found = damaged.get(bytes([n]) * 32, 1000.0 + 2 * n)
+        assert found is None or set(found) <= {n}
+        put(damaged, bytes([n + 100]) * 32, now=1000.0 + 2 * n)
+    damaged.drop(bytes([3]) * 16)
+    damaged.close()
+
+
+class TestBusy:
+    """Another process holds the file."""
+
+    @pytest.fixture
+    def writer(self, path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
+        put(store)
+        with raw(path) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+
+    def test__writing__gives_up_soon_and_rests_a_second(self, store: SqliteStore, writer: sqlite3.Connection) -> None:
+        began = perf_counter()
+        for n in range(50):
+            put(store, record=b"new", now=1000.0 + n / 100)
+        assert perf_counter() - began < 1.0, "fifty times its patience"
+        writer.execute("ROLLBACK")
+        assert store.failures == 1
+        put(store, record=b"new", now=1000.9)
+        assert store.get(KEY, 1000.9) is None
+        put(store, record=b"new", now=1001.1)
+        assert store.get(KEY, 1001.1) == b"new"
+
+    def test__reading__goes_on(self, store: SqliteStore, writer: sqlite3.Connection) -> None:
+        assert store.get(KEY, 1000.0) == b"good"
+
+    def test__dropping__is_made_up_for_before_anything_is_read(
+        self, store: SqliteStore, writer: sqlite3.Connection
+    ) -> None:
+        store.drop(KEY[:16])
+        assert store.get(KEY, 1000.0) is None, "still busy: better none than one that is no longer true"
+        writer.execute("ROLLBACK")
+        assert store.get(KEY, 1002.0) is None
+        put(store, now=1003.0)
+        assert store.get(KEY, 1003.0) == b"good", "dropped once only"
+
+    def test__more_owed_than_can_be_listed__everything_is_dropped(
+        self, store: SqliteStore, writer: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "_MOST_OWED", 3)
+        store.drop(KEY)
+        began = perf_counter()
+        for n in range(200):
+            store.drop(n.to_bytes(16, "big"))
+        assert perf_counter() - began < 1.0, "two hundred times its patience"
+        put(store, b"o" * 32, now=1000.5)
+        writer.execute("ROLLBACK")
+        assert store.get(KEY, 1002.0) is None
+        assert len(store) == 0
+
+    def test__clock_set_back__does_not_prolong_the_rest(self, store: SqliteStore, writer: sqlite3.Connection) -> None:
+        put(store, now=9000.0)
+        writer.execute("ROLLBACK")
+        assert store.get(KEY, 1000.0) == b"good"
+
+
+def test__file_deleted_while_open__no_error(path: Path, store: SqliteStore) -> None:
+    for file in path.parent.iterdir():
+        file.unlink()
+    put(store)
+    assert store.get(KEY, 1000.0) in (None, b"good")
+    store.close()
+    put(store, now=1002.0)
+    assert store.get(KEY, 1002.0) == b"good"
+
+
+def interrupted(*_: object) -> bytes:
+    raise KeyboardInterrupt
+
+
+def test__interrupted_in_the_middle__the_next_use_is_well(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_digest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            put(store, record=b"new")
+    assert store.get(KEY, 1000.0) == b"good"
+    put(store, record=b"new")
+    assert store.get(KEY, 1000.0) == b"new"
+
+
+def crowd(path: str, number: int, rounds: int, results: Any) -> None:
+    store = SqliteStore(path, patience=2)
+    bad = 0
+    for n in range(rounds):
+        own = bytes([number]) * 16 + bytes([n % 7]) * 16
+        store.put(own, own * 20, 1000.0, 1100.0, 1000, 10_000_000)
+        shared = b"s" * 31 + bytes([n % 3])
+        store.put(shared, shared * 30, 1000.0, 1100.0, 1000, 10_000_000)
+        bad += store.get(own, 1000.0) != own * 20
+        bad += store.get(shared, 1000.0) != shared * 30
+    results.put((bad, store.failures, store.secret))
+    store.close()
+
+
+def test__several_processes_at_once__see_the_same_records_and_lose_none(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=crowd, args=(str(path), n, 50, results)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert [(bad, failures) for bad, failures, _ in found] == [(0, 0)] * 3
+    assert len({secret for _, _, secret in found}) == 1
+    store = SqliteStore(path)
+    assert len(store) == 3 * 7 + 3
+    store.close()
+
+
+def test__killed_in_the_middle_of_writing__the_file_is_well(path: Path) -> None:
+    program = f"""
+import itertools
+from seawall.stores.sqlite import SqliteStore
+store = SqliteStore({str(path)!r})
+for n in itertools.count():
+    key = bytes([n % 200]) * 32
+    store.put(key, key * 200, 1000.0, 1100.0, 100, 10_000_000)
+    if n == 300:
+        print("running", flush=True)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(seawall.__file__).parent.parent)}
+    worker = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "running\n"
+    worker.kill()
+    worker.wait(30)
+    worker.stdout.close()
+    store = SqliteStore(path)
+    found = [store.get(bytes([n]) * 32, 1000.0) for n in range(200)]
+    assert all(record in (None, bytes([n]) * 32 * 200) for n, record in enumerate(found))
+    assert len(store) == sum(record is not None for record in found) == 100
+    store.close()
