@@ -5,12 +5,15 @@ different times say little. Neighbours share their weather; the median over many
 report CPU seconds of their own thread, so that other processes disturb them as little as possible.
 """
 
+import atexit
 import gc
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -133,9 +136,21 @@ def say_once(line: str) -> None:
     print(line, flush=True)
 
 
+@cache
+def bytecode() -> str:
+    """Where children keep theirs: a checkout may have none, and would pay for the compiler where a wheel does not."""
+    directory = tempfile.mkdtemp(prefix="bytecode-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 def child(subject: str, *arguments: str) -> str | None:
     """The output of a fresh interpreter that imports what this one can; None (and a line saying so) if it failed."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path])),
+        "PYTHONPYCACHEPREFIX": bytecode(),
+    }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, timeout=120, env=environment, check=False
     )

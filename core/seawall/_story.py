@@ -6,7 +6,7 @@ flow appends small tuples; text and views are made when somebody reads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from seawall.outcome import Attempt, Ending, ErrorKind, Verdict
 
@@ -97,6 +97,9 @@ class Report:
         return Report, (self.host, self._entries(), self.ending, facts)
 
 
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
 class Call(Report):
     """One request on its way. What has a default here is set only when it differs: most calls never need it."""
 
@@ -105,7 +108,7 @@ class Call(Report):
     """The good end: number, start and headers of the last attempt, and its status. Most calls add no more than that."""
     upload: Any = None
     """What the mount puts in the place of a body that is read while it is sent."""
-    exempt: frozenset[str] = frozenset()
+    exempt: frozenset[str]
     """Parts of the host's state an override switched off for this call."""
     nested: bool = False
     """Inside an `execute` of the same Resilience, which retries already."""
@@ -141,6 +144,7 @@ class Call(Report):
         self.request = request
         self.started = started
         self.deadline = deadline
+        self.exempt = _NOTHING
 
     @property
     def host(self) -> str:

@@ -211,7 +211,7 @@ def dress(
     if leaves is not None:
         kind = leaves[kind]
     error = kind.__new__(kind)  # `__init__` has nothing to add
-    error.untold = call, rejection, call.state.clock.monotonic()
+    error.untold = call, rejection, call.state.now()
     if rejection.cause is not None:
         error.__cause__ = rejection.cause
     return error

@@ -167,15 +167,7 @@ class Reason(Enum):
 class Rejection:
     """Our refusal, as a value: only mounts and `execute` make exceptions of it. Those of an open circuit are shared."""
 
-    until: float | None = None
-    """The instant of the host's clock from which it is worth trying again, where that is known instead."""
-    limit: float | None = None
-    """The configured figure that was reached: a number of permits or probes, or a duration."""
-    scope: str | None = None
-    cause: BaseException | None = None
-    response: Any = None
-    facts: dict[str, Any] | None = None
-    """Further attributes of the exception."""
+    __slots__ = ("cause", "facts", "host", "limit", "reason", "response", "retry_after", "scope", "since", "until")
 
     def __init__(
         self,
@@ -195,18 +187,15 @@ class Rejection:
         self.host = host
         self.retry_after = retry_after
         self.since = since
-        if until is not None:
-            self.until = until
-        if limit is not None:
-            self.limit = limit
-        if scope is not None:
-            self.scope = scope
-        if cause is not None:
-            self.cause = cause
-        if response is not None:
-            self.response = response
-        if facts is not None:
-            self.facts = facts
+        self.until = until
+        """The instant of the host's clock from which it is worth trying again, where that is known instead."""
+        self.limit = limit
+        """The configured figure that was reached: a number of permits or probes, or a duration."""
+        self.scope = scope
+        self.cause = cause
+        self.response = response
+        self.facts = facts
+        """Further attributes of the exception."""
 
     def wait(self, now: float) -> float | None:
         """Seconds until it is worth trying again; None if nobody knows."""
