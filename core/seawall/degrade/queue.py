@@ -97,7 +97,7 @@ class QueueForRetry:
         if not hasattr(request, "headers"):  # an operation of `execute`
             return False
         methods = SAFE_METHODS if retry is None or retry.methods is None else retry.methods
-        return (request.method or "GET").upper() in methods or key_field(retry) in request.headers
+        return (request.method or "GET").upper() in methods or bool(request.headers.get(key_field(retry)))
 
     def keep(
         self, request: Any, body: bytes | None, host: str, retry: Retry | None, wait: float | None = None

@@ -80,6 +80,11 @@ def test__accepts__what_may_be_sent_twice(
     assert QueueForRetry(outbox).accepts(request, retry) is accepted
 
 
+@LIBRARIES
+def test__accepts__no_post_with_an_empty_key(make: Any, outbox: Outbox) -> None:
+    assert not QueueForRetry(outbox).accepts(make("POST", URL, {"Idempotency-Key": ""}, None), Retry())
+
+
 def test__accepts__no_operation(outbox: Outbox) -> None:
     assert not QueueForRetry(outbox).accepts(object(), Retry(methods={"EXECUTE"}))
 
