@@ -77,9 +77,10 @@ class Library:
 
     def answer(self, call: Call, answer: Answer) -> Any:
         """The response for an answer of ours."""
-        headers = [(name, value) for name, value in answer.headers if name.lower() != "content-length"]
-        if answer.status != 304:
-            headers.append(("content-length", str(len(answer.content))))
+        headers = [(name.encode("latin-1"), _encoded(value)) for name, value in answer.headers]
+        if call.request.method != "HEAD" and answer.status not in (204, 304):
+            headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+            headers.append((b"content-length", b"%d" % len(answer.content)))
         stream, extensions = self.byte_stream(answer.content), {"resilience": call}
         return self.response(answer.status, headers=headers, stream=stream, request=call.request, extensions=extensions)
 
@@ -92,6 +93,13 @@ class Library:
             return True
         fields = getattr(stream, "fields", None)  # multipart
         return isinstance(fields, list) and all(_is_replayable_part(part) for part in fields)  # pyright: ignore[reportUnknownVariableType]
+
+
+def _encoded(value: str) -> bytes:
+    try:
+        return value.encode("latin-1")  # as they came
+    except UnicodeEncodeError:
+        return value.encode()
 
 
 def _is_replayable_part(part: Any) -> bool:

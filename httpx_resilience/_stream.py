@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from seawall.clocks import Watch
+    from seawall.degrade.copying import Copy
 
 
 class ReadAhead:
@@ -45,7 +46,8 @@ class _Body(Admission):
     inner: Any = None
     """The library's own stream."""
     ahead: ReadAhead | None = None
-
+    copy: Copy | None = None
+    """What is to be remembered of it."""
     scoped = False
     """A cancel scope holds the clocks for every piece: there is no socket of ours that would."""
 
@@ -56,6 +58,15 @@ class _Body(Admission):
             watch.content()
             if self.inspector is not None:
                 inspect(self, piece)
+
+    def copied(self, ahead: ReadAhead) -> list[bytes]:
+        """What was read ahead, to be remembered too."""
+        assert self.copy is not None
+        for piece in ahead.chunks:
+            self.copy.add(piece)
+        if ahead.rest is None:
+            self.copy.keep()
+        return ahead.chunks
 
     def fail(self, error: Exception) -> None:
         """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
@@ -75,10 +86,12 @@ class BodyLogic(_Body):
         if watch is not None:
             watch.body_wanted()
         if ahead is not None:
-            yield from ahead.chunks
+            yield from ahead.chunks if self.copy is None else self.copied(ahead)
             if ahead.rest is None:
                 return
             rest = ahead.rest
+        if self.copy is not None:
+            rest = self.copy.follow(rest)
         try:
             if ahead is not None and ahead.error is not None:
                 raise ahead.error
@@ -117,10 +130,12 @@ class AsyncBodyLogic(_Body):
         if self.watch is not None:
             self.watch.body_wanted()
         if self.ahead is not None:
-            self._head = iter(self.ahead.chunks)
+            self._head = iter(self.ahead.chunks if self.copy is None else self.copied(self.ahead))
             self._next = self.ahead.rest.__anext__ if self.ahead.rest is not None else None
         else:
             self._next = self.inner.__aiter__().__anext__
+        if self.copy is not None and self._next is not None:
+            self._next = self.copy.following(self._next)
         return self
 
     async def __anext__(self) -> bytes:

@@ -7,6 +7,7 @@ can inherit from both without importing both. Type checkers see the base classes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self, Union, cast
 
 from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
@@ -17,6 +18,7 @@ from httpx_resilience._upload import error_of, give_back, lend, prepare, repeata
 from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
+from seawall.degrade.copying import copy_of
 from seawall.degrading import journey, on_behalf
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.forks import Lock
@@ -64,10 +66,13 @@ else:
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 
 
+_serials = count(1)
+
+
 class _Port(ABC):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("admission", "inner", "is_hard", "library", "resilience")
+    __slots__ = ("_serial", "admission", "inner", "is_hard", "library", "resilience")
 
     def __init__(
         self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
@@ -77,6 +82,7 @@ class _Port(ABC):
         self.admission = body
         self.resilience = resilience
         self.is_hard = is_hard
+        self._serial = next(_serials)
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
@@ -94,9 +100,14 @@ class _Port(ABC):
         watch = body.watch
         if watch is not None:
             watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
+        copy = None if call.slot is None else copy_of(call, body, body.status, response.headers.raw)
         if response.is_closed:  # a mock's, read before
             body.is_over = True
+            if copy is not None and "content-encoding" not in response.headers:
+                copy.add(response.content)
+                copy.keep()
         else:
+            body.copy = copy
             body.inner = response.stream
             response.stream = body
         response.extensions["resilience"] = call
@@ -190,6 +201,13 @@ class _Port(ABC):
         other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
         other.upload = call.upload
         return await on_behalf(call, other, cast("Runtime", self))
+
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        return call.request.headers.raw  # type: ignore[no-any-return]
+
+    def identity(self, call: Call) -> str | int:
+        # The SSL context does not tell whether it holds a client certificate.
+        return self._serial if call.request.url.scheme == "https" else 0
 
     def content(self, call: Call) -> bytes | None:
         stream = call.request.stream

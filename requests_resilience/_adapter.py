@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from http.client import responses
+from itertools import count
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from seawall._story import attach
 from seawall.classification import of_error, streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
+from seawall.degrade.copying import copy_of
 from seawall.degrading import journey, on_behalf
 from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
@@ -56,16 +58,20 @@ if TYPE_CHECKING:
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 
 
+_serials = count(1)
+
+
 class _Port(Threads):
     """The runtime of one adapter. A call carries the arguments of its `send`."""
 
-    __slots__ = ("_adapter", "_resilience")
+    __slots__ = ("_adapter", "_resilience", "_serial")
 
     admission = Body
 
     def __init__(self, adapter: BaseAdapter, resilience: Resilience) -> None:
         self._adapter: Any = adapter
         self._resilience = resilience
+        self._serial = next(_serials)
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
@@ -95,8 +101,30 @@ class _Port(Threads):
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
         if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
+        if call.slot is not None and not stream:
+            self._copy(call, admission, response)
         attach(response, call)
         return response
+
+    def _copy(self, call: Call, admission: Any, response: Any) -> None:
+        """Read the answer for whom it is to be remembered: raw, and now, as requests itself would next."""
+        fields = getattr(response.raw, "headers", None) or response.headers
+        copy = copy_of(call, admission, response.status_code, fields.items())
+        if copy is None:
+            return
+        if response._content is not False:  # a mock's, read before
+            if "content-encoding" not in response.headers:
+                copy.add(response._content or b"")
+                copy.keep()
+        elif admission.is_over:
+            copy.keep()
+        else:
+            ahead = self._read_ahead(response, admission, lambda size: size <= call.slot.limit)
+            ahead.take_error()  # the response raises it to whoever reads that far
+            if ahead.complete:
+                admission.is_over = True
+                copy.add(ahead.head)
+                copy.keep()
 
     def _loosen(self, watch: Watch, raw: Any, read: float | None) -> None:
         """After the headers another clock runs; a socket that is not ours is told, where it can be reached."""
@@ -205,6 +233,16 @@ class _Port(Threads):
         left = {"content-encoding", "content-length", "transfer-encoding"}
         headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
         return Answer(response.status_code, headers=headers, content=response.content)
+
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        return list(call.request.headers.items())
+
+    def identity(self, call: Call) -> str | int:
+        """The client's certificate, and how the server's is checked; somebody else's adapter may hide its own."""
+        _, _, verify, cert, _ = call.sending
+        if type(self._adapter) is not HTTPAdapter:
+            return self._serial
+        return "" if cert is None and verify is True else f"{cert!r} {verify!r}"
 
     def content(self, call: Call) -> bytes | None:
         return content_of(call)

@@ -157,7 +157,7 @@ def figures(policy: Policy) -> dict[str, str]:
             found |= {f"{name}.{k}": value(v) for k, v in inside.items()}
     found["inspect_streams"] = value(full.inspect_streams)
     found["rejections"] = value(full.rejections)
-    found["not in this version"] = "; ".join(full.policy.pending) or "–"
+    found["degrade"] = ", ".join(type(step).__name__ for step in full.degrade) or "–"
     return found
 
 

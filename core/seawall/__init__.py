@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from seawall.degrade.fallback import FallbackProvider
     from seawall.degrade.queue import QueueForRetry
     from seawall.degrade.simplified import SimplifiedResponse
+    from seawall.degrade.stale import StaleResponse
     from seawall.outbox import Outbox
     from seawall.snapshot import HostSnapshot
     from seawall.stores.items import OutboxError, OutboxFull, Receipt
+    from seawall.stores.sqlite import SqliteStore
 
 __version__ = "0.1.0"
 
@@ -83,6 +85,8 @@ __all__ = [
     "RetryBudgetExhausted",
     "ServiceDegraded",
     "SimplifiedResponse",
+    "SqliteStore",
+    "StaleResponse",
     "Timeouts",
     "TokenBudget",
     "Verdict",
@@ -107,6 +111,8 @@ _LATER = {
     "QueueForRetry": "degrade.queue",
     "Receipt": "stores.items",
     "SimplifiedResponse": "degrade.simplified",
+    "SqliteStore": "stores.sqlite",
+    "StaleResponse": "degrade.stale",
 }
 """Not needed by every program, so loaded when asked for: name → module."""
 

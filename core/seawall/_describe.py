@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from seawall._check import UNSET
@@ -17,6 +17,9 @@ def describe(policy: Policy) -> str:
     """What a call under `policy` may expect."""
     full = Effective(policy)
     lines = [_part(name, getattr(full, name)) for name in ("timeouts", "retry", "budget", "breaker", "bulkhead")]
+    lines.append("degrade: " + (", ".join(_step(step) for step in full.degrade) or "nothing"))
+    if full.degrade and full.degrade_after is not None:
+        lines.append(f"degrade_after: {full.degrade_after:g}")
     lines.append(f"inspect_streams: {_value(full.inspect_streams)}")
     lines += [f"rejections: {full.rejections}", f"mode: {'off' if full.is_off else 'enforce'}"]
     if full.group:
@@ -25,8 +28,6 @@ def describe(policy: Policy) -> str:
     lines.append(f"  load in a total outage: {_outage(full)}")
     lines += [f"note: {text}" for text in _notes(full)]
     lines += [f"warning: {text}" for text in contradictions(full)]
-    if full.policy.pending:
-        lines.append("not in this version: " + ", ".join(full.policy.pending))
     return "\n".join(lines)
 
 
@@ -96,6 +97,14 @@ def _part(name: str, part: Any) -> str:
         for v in (getattr(part, f.name),)
     ]
     return f"{name}: {type(part).__name__} " + ", ".join(values)
+
+
+def _step(step: Any) -> str:
+    """A step with what was set of it."""
+    if not is_dataclass(step):
+        return repr(step)
+    given = [f"{f.name}={_value(value)}" for f in fields(step) if (value := getattr(step, f.name)) != f.default]
+    return f"{type(step).__name__}({', '.join(given)})"
 
 
 def _value(value: object) -> str:

@@ -118,6 +118,8 @@ class Call(Report):
     """Its end is told by who started it, after degradation."""
     hurry: float | None = None
     """Longest wait (seconds) while a way to degrade could answer at once."""
+    slot: Any = None
+    """Its place among remembered answers."""
     last: Any = None
     """The attempt whose answer was handed over as the call's failure."""
     paid: bool = False

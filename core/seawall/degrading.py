@@ -36,6 +36,8 @@ def journey(call: Call, runtime: Runtime) -> Coroutine[Any, Any, Any]:
 async def run_degrading(call: Call, runtime: Runtime) -> Any:
     steps, deadline = call.policy.degrade, call.deadline
     call.silent = True
+    for step in steps:
+        step.begin(call, runtime)
     if deadline is not None:
         call.whole, call.deadline = deadline, deadline - _reserved(call, steps, deadline)
     if call.policy.degrade_after is not None and any(step.could_answer(call) for step in steps):

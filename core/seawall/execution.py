@@ -117,6 +117,12 @@ class _Execution:
     async def read(self, response: Any) -> Any:
         raise NotImplementedError
 
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        return list(getattr(call.request, "headers", {}).items())
+
+    def identity(self, call: Call) -> str | int:
+        return 0
+
     def content(self, call: Call) -> bytes | None:
         return b""
 

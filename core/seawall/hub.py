@@ -7,7 +7,7 @@ thread or task that caused the event; one that raises is reported once through t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Hub:
     """Who listens to one Resilience."""
 
-    __slots__ = ("_listeners", "_said", "listening", "looks_at")
+    __slots__ = ("_listeners", "_said", "listening", "living", "looks_at")
 
     def __init__(self) -> None:
         self._listeners: dict[object, tuple[Callable[[Event], object], tuple[type[Event], ...] | None]] = {}
@@ -26,6 +26,8 @@ class Hub:
         self.looks_at = 0.0
         """When a refusal's headers are looked at again."""
         self.listening = False
+        self.living: dict[Any, Any] = {}
+        """Configuration of a step → what it keeps for this Resilience."""
 
     def subscribe(
         self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None

@@ -71,8 +71,6 @@ class Policy:
     """`classify(outcome, request)`: what an outcome means for the host; None leaves it to the table."""
     group: str | Unset | None = UNSET
     """Hosts of one group share their state."""
-    pending: tuple[str, ...] = field(default=(), init=False, repr=False, compare=False)
-    """What a preset names that this version cannot do yet."""
     is_preset: bool = field(default=False, init=False, repr=False, compare=False)
     """Its clocks are a preset's, not the user's."""
 
@@ -107,6 +105,8 @@ class Policy:
         Measured, they do harm (docs/defaults.md): the fixed 60 s opening keeps a host away half a minute after it is
         well, five failures at once trip on a burst, a 25 s attempt lets callers hang. The keywords are `Policy`'s.
         """
+        from seawall.degrade.stale import StaleResponse
+
         policy = cls(
             timeouts=Timeouts(connect=5, attempt=25, total=60, stream=60, idle=90, keep_alive=90),
             retry=Retry(max_retries=3, base_delay=0.1, max_delay=30, jitter="decorrelated", max_elapsed=None),
@@ -122,8 +122,9 @@ class Policy:
                 open_jitter=0,
             ),
             bulkhead=Bulkhead(max_concurrent=100, max_wait=5),
+            degrade=[StaleResponse(max_age=300)],
         )
-        return _preset(policy, ("StaleResponse(max_age=300)",), parts)
+        return _preset(policy, parts)
 
     @classmethod
     def llm(cls, **parts: Unpack[_Parts]) -> Policy:
@@ -139,7 +140,7 @@ class Policy:
             inspect_streams=True,
             rejections="respond",
         )
-        return _preset(policy, (), parts)
+        return _preset(policy, parts)
 
     def over(self, base: Policy) -> Policy:
         """This policy, with `base`'s parts where one is left out."""
@@ -340,14 +341,11 @@ def _merge(policy: Policy, base: Policy, kind: type[P]) -> P:
                 value = value.over(inherited)
             parts[f.name] = inherited if value is UNSET else value
     merged = kind(**parts)
-    pending = (*policy.pending, *(p for p in base.pending if p not in policy.pending))
-    object.__setattr__(merged, "pending", pending)
     object.__setattr__(merged, "is_preset", policy.is_preset or base.is_preset)
     return merged
 
 
-def _preset(policy: Policy, later: tuple[str, ...], parts: _Parts) -> Policy:
-    object.__setattr__(policy, "pending", later)
+def _preset(policy: Policy, parts: _Parts) -> Policy:
     object.__setattr__(policy, "is_preset", True)
     return Policy(**parts).over(policy)
 

@@ -101,6 +101,14 @@ class Runtime(Protocol):
         """The whole answer, decoded."""
         ...
 
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        """The header fields of the request, names and values as they go on the wire."""
+        ...
+
+    def identity(self, call: Call) -> str | int:
+        """What is known of the caller besides: a certificate's path, or a number that stands for one we cannot see."""
+        ...
+
     def content(self, call: Call) -> bytes | None:
         """The body of the request; None: it cannot be known without using it up."""
         ...

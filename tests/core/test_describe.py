@@ -6,7 +6,18 @@ from dataclasses import fields
 
 import pytest
 
-from seawall import AdaptiveBudget, Breaker, Bulkhead, Policy, Retry, RetryBudget, Timeouts, TokenBudget
+from seawall import (
+    AdaptiveBudget,
+    Breaker,
+    Bulkhead,
+    ErrorWithAlternatives,
+    Policy,
+    Retry,
+    RetryBudget,
+    StaleResponse,
+    Timeouts,
+    TokenBudget,
+)
 
 
 def line(policy: Policy, start: str) -> str:
@@ -208,23 +219,17 @@ def test__note__budget_without_retries_pays_for_nothing() -> None:
     assert any("budget" in note for note in lines(Policy(retry=None), "note:"))
 
 
-def test__preset__names_what_this_version_cannot_do_yet() -> None:
-    assert "StaleResponse(max_age=300)" in line(Policy.gateway(), "not in this version:")
+def test__ways_to_degrade__are_shown_in_their_order() -> None:
+    assert line(Policy(), "degrade:") == "nothing"
+    assert line(Policy.gateway(), "degrade:") == "StaleResponse()"
+    steps = [StaleResponse(max_age=5), ErrorWithAlternatives(["x"])]
+    assert line(Policy(degrade=steps), "degrade:") == "StaleResponse(max_age=5), ErrorWithAlternatives(['x'])"
+    assert line(Policy(degrade=steps, degrade_after=0.5), "degrade_after:") == "0.5"
 
 
 def test__inspection_of_streams__is_shown() -> None:
     assert line(Policy(), "inspect_streams:") == "False"
     assert line(Policy.llm(), "inspect_streams:") == "True"
-
-
-def test__what_is_missing__is_inherited_with_the_preset() -> None:
-    told = line(Policy(retry=None).over(Policy.gateway()), "not in this version:")
-    assert "StaleResponse" in told
-
-
-@pytest.mark.parametrize("policy", [Policy(), Policy.llm()], ids=["plain", "llm"])
-def test__other_policies__promise_nothing_for_later(policy: Policy) -> None:
-    assert lines(policy, "not in this version") == []
 
 
 def test__functions__are_shown_by_name() -> None:

@@ -15,6 +15,11 @@ SAYS = {
         "served from: fallback, after 2 attempts at the first provider",
         "our key went along: False; their own did: True",
     ],
+    "stale_answers": [
+        "well: ['tea', 'bread']",
+        "ill: ['tea', 'bread'], stale, seawall; fwd=stale",
+        "somebody else: 503",
+    ],
     "simplified_response": [
         "recommendations: [], simplified, instead of NonRetryable",
         "orders: none; there is the page of yesterday",

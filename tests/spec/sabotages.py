@@ -14,10 +14,20 @@ BULKHEAD = "core/seawall/policies/bulkhead.py"
 CLOCK = "core/seawall/drivers/clock.py"
 CLOCKS = "core/seawall/clocks.py"
 CLASSIFICATION = "core/seawall/classification.py"
+DEGRADING = "core/seawall/degrading.py"
 DESCRIBE = "core/seawall/_describe.py"
+ALTERNATIVES = "core/seawall/degrade/alternatives.py"
 ERRORS = "core/seawall/errors.py"
 EXECUTION = "core/seawall/execution.py"
+FALLBACK = "core/seawall/degrade/fallback.py"
 FLOW = "core/seawall/flow.py"
+STALE = "core/seawall/degrade/stale.py"
+STALE_CACHE = "core/seawall/degrade/cache.py"
+STALE_KEY = "core/seawall/degrade/key.py"
+MEMORY = "core/seawall/stores/memory.py"
+OUTBOX = "core/seawall/stores/outbox.py"
+QUEUE = "core/seawall/degrade/queue.py"
+SIMPLIFIED = "core/seawall/degrade/simplified.py"
 HOST = "core/seawall/host.py"
 HTTPX_UPLOAD = "httpx_resilience/_upload.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
@@ -302,6 +312,18 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.24", EXECUTION, "primary=first,", "primary=second,"),
     ("S6.24", EXECUTION, "fallback=second,", "fallback=first,"),
     ("S6.24", EXECUTION, "errors=(first, second)", "errors=(second,)"),
+    # 7 Graceful degradation
+    ("S7.01", DEGRADING, "    for step in steps:\n        try:", "    for step in reversed(steps):\n        try:"),
+    ("S7.02", STALE, "call.slot = state.slot(", "state.slot("),
+    ("S7.02", STALE_CACHE, "if resident >= self.config.max_age:", "if resident >= 1e9:"),
+    ("S7.03", FALLBACK, "return result if self.response is None else", "return None if self.response is None else"),
+    ("S7.04", SIMPLIFIED, "return await trouble.runtime.call(", "await trouble.runtime.call("),
+    ("S7.05", ALTERNATIVES, "Reason.DEGRADED", "Reason.ATTEMPTS"),
+    ("S7.06", QUEUE, "Reason.QUEUED", "Reason.DEGRADED"),
+    ("S7.06", OUTBOX, "now + queue_timeout, size", "now + 1e9, size"),
+    ("S7.07", STALE, "max_age: float = 300.0", "max_age: float = 600.0"),
+    ("S7.07", STALE, "max_entries: int = 1000", "max_entries: int = 2000"),
+    ("S7.08", MEMORY, "self._records.move_to_end(key)", "key"),
     # 9 Usage shown
     ("S9.01", POLICY, 'idempotency_key="auto")', "idempotency_key=None)"),
     ("S9.02", EXECUTION, "first = error\n    try:\n        return execute(",
@@ -397,6 +419,14 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W15a", ROUTING, "if not keep_state and", "if"),
     ("W15a", RESILIENCE, "keep_state: bool = True", "keep_state: bool = False"),
     ("W15b", ROUTING, "if not keep_state and", "if keep_state and"),
+    ("W16a", STALE_KEY, "            if name in _CREDENTIALS:\n                parts += (name, value)",
+     "            if name in _CREDENTIALS:\n                pass"),
+    ("W16b", STALE, "call.slot = state.slot(", "state.slot("),
+    ("W16c", MEMORY, "self._records.move_to_end(key)", "key"),
+    ("W17a", FALLBACK, "return result if self.response is None else", "return None if self.response is None else"),
+    ("W17b", SIMPLIFIED, "return await trouble.runtime.call(", "await trouble.runtime.call("),
+    ("W17c", ALTERNATIVES, "Reason.DEGRADED", "Reason.ATTEMPTS"),
+    ("W17d", QUEUE, "Reason.QUEUED", "Reason.DEGRADED"),
     ("W19a", HOST, "self.budget = open_budget(effective.budget, now)\n        self.bulkhead",
      'self.budget = vars(clock).setdefault("budget", open_budget(effective.budget, now))\n        self.bulkhead'),
     ("W19b", ROUTING, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
@@ -423,7 +453,10 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W23a", HOST, "self.gate = now\n            self.quantiles", "self.quantiles"),
     ("W23b", RESILIENCE, "            state.reset()\n\n    def remove",
      "            state.restore()\n\n    def remove"),
+    ("W24a", DEGRADING, "if status < 500 and status not in _WORTH_IT:", "if status < 400:"),
+    ("W24b", DEGRADING, "call.whole, call.deadline = deadline, deadline - _reserved(", "_ = deadline - _reserved("),
     ("W25", HOST, "self._is_closed = True", "self._is_closed = False"),
     ("W25", RESILIENCE, "self._registry.is_closed = True", "self._registry.is_closed = False"),
     ("W27", DESCRIBE, 'retry.jitter == "decorrelated"', 'retry.jitter == "none"'),
+    ("W28", POLICY, "degrade=[StaleResponse(max_age=300)],", "degrade=[],"),
 ]

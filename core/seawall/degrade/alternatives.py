@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from seawall._story import Call
     from seawall.degrade.step import Trouble
+    from seawall.runtime import Runtime
 
 
 class ErrorWithAlternatives:
@@ -30,6 +31,9 @@ class ErrorWithAlternatives:
         self.alternatives = tuple(alternatives)
         if not self.alternatives:
             raise ValueError("ErrorWithAlternatives: alternatives is empty: give at least one")
+
+    def begin(self, call: Call, runtime: Runtime) -> None:
+        pass
 
     def could_answer(self, call: Call) -> bool:
         return True

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall.degrade.answer import Answer
 from seawall.degrade.fields import NOISE
-from seawall.degrade.flights import Flight, Place, Seat, join
 from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, rest_of, tag_of
 from seawall.degrade.record import MOST_FIELDS, Record, decode, encode
 from seawall.degrade.storing import MOST_SECONDS, Fate, Terms, Wish, fate_of, terms_of, wish_of
@@ -58,7 +57,7 @@ _PLACES: Final = 1024
 class Slot:
     """One request's place in the cache."""
 
-    __slots__ = ("__weakref__", "_length", "_record", "_state", "began", "flight", "key", "method", "tag", "wish")
+    __slots__ = ("_length", "_record", "_state", "began", "key", "method", "tag", "wish")
 
     def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
         self._state = state
@@ -69,8 +68,6 @@ class Slot:
         self.wish = wish
         self.began = began
         """When it was made, in ticks."""
-        self.flight: Flight | None = None
-        """Where it leads."""
         self._record: Record | None = None
         """What will be remembered, once the body is there."""
         self._length = ""
@@ -97,14 +94,12 @@ class Slot:
         if terms is None:
             read = _read(fields)
             if read is None:
-                self._land(None)
                 return False
             kept, told = read
             terms = terms_of(told, state.uncounted, wall, elapsed)
             if isinstance(terms, Terms):
                 length = told.get("content-length", "")
                 if self.method != "HEAD" and not _fits(length, state.config.max_body):
-                    self._land(None)
                     return False
                 self._length = length
                 received = wall if state.store.survives else now
@@ -114,30 +109,19 @@ class Slot:
             # Where the body is part of the question, a refusal is about that question only.
             everything = terms is Fate.FORGET and self.method in ("GET", "HEAD")
             state.forget(self.tag if everything else self.key)
-            self._land(None)
         return False
+
+    def find(self, now: float, wall: float, *, sent: bool, status: int | None, why: str) -> Answer | None:
+        """`StaleState.find` for this place."""
+        return self._state.find(self, now, wall, sent=sent, status=status, why=why)
 
     def keep(self, body: bytes) -> None:
         """The answer is complete: `body` as it came over the wire, not decoded."""
         record, self._record = self._record, None
         if record is not None:
             record.body = body
-            is_good = self._tell_length(record) and self._state.keep(self, record)
-            self._land(record if is_good else None)
-
-    def leave(self, now: float, *, cancelled: bool = False) -> None:
-        """The call is over, with no body for `keep`. Whoever follows goes on alone, or leads if it was cancelled."""
-        flight, self.flight = self.flight, None
-        if flight is not None:
-            if cancelled:
-                flight.hand_on(now)
-            else:
-                flight.land(None)
-
-    @property
-    def is_outdated(self) -> bool:
-        """Was what it asked for forgotten since?"""
-        return self._state.was_forgotten(self)
+            if self._tell_length(record):
+                self._state.keep(self, record)
 
     def _tell_length(self, record: Record) -> bool:
         """Say how long the body is, where the answer has one; False if its server said otherwise: it is not whole."""
@@ -150,17 +134,11 @@ class Slot:
             record.fields.append(("content-length", size))
         return is_right
 
-    def _land(self, record: Record | None) -> None:
-        flight, self.flight = self.flight, None
-        if flight is not None:
-            flight.land(record)
-
 
 class StaleState:
     """The answers remembered under one `StaleResponse`. Safe from any thread; no method raises or waits long."""
 
     __slots__ = (
-        "_flights",
         "_forgotten",
         "_keyed",
         "_ticks",
@@ -180,7 +158,6 @@ class StaleState:
         """Request fields that are not in the key."""
         self._uncounted = frozenset(name.encode() for name in self.uncounted)
         self._keyed = keyed_with(self.store.secret)
-        self._flights: dict[bytes, Flight] = {}
         self._ticks = count(1)
         self._forgotten = [0] * _PLACES
         """When something was last forgotten, in ticks: answers to requests of before are not kept. Keys share places,
@@ -247,20 +224,6 @@ class StaleState:
         """What is remembered under a key, or a tag, holds no longer, nor what is on its way."""
         self._forgotten[_place(what)] = next(self._ticks)
         self.store.drop(what)
-
-    def join(self, slot: Slot, now: float) -> Seat | None:
-        """With `coalesce`: the seat of a request that waits for an equal one; None: it is to be sent."""
-        # One with wishes of its own about old answers may not want another's.
-        if not self.config.coalesce or len(slot.key) == TAG_SIZE or slot.method not in _SAFE or slot.wish is not None:
-            return None
-        return join(self._flights, slot, now)
-
-    def look(self, seat: Seat, now: float, wall: float) -> Answer | Place:
-        """What the follower gets, or is to do next."""
-        found = seat.look(now)
-        if isinstance(found, Place):
-            return found
-        return _answer(found, found.age + max(0.0, wall - found.wall), "seawall; fwd=miss; collapsed")
 
     def keep(self, slot: Slot, record: Record) -> bool:
         """Remember the answer, unless what it says was forgotten since its request was sent. Is it true?"""

@@ -19,6 +19,7 @@ from seawall.outcome import Reason, Rejection, reject_async
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.degrade.step import Trouble
+    from seawall.runtime import Runtime
 
 CROSSES: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "content-encoding", "content-type", "user-agent"}
@@ -91,6 +92,9 @@ class FallbackProvider:
         self.methods = None if methods is None else frozenset(method.upper() for method in methods)
         self.reserve = reserve
         _check.duration(self, "reserve", optional=True)
+
+    def begin(self, call: Call, runtime: Runtime) -> None:
+        pass
 
     def could_answer(self, call: Call) -> bool:
         return True

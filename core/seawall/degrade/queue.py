@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.degrade.step import Trouble
     from seawall.outbox import Outbox
+    from seawall.runtime import Runtime
     from seawall.stores.items import Fields, Receipt
 
 RECOMPUTED: Final = frozenset(
@@ -65,6 +66,9 @@ class QueueForRetry:
         _check.duration(self, "queue_timeout", zero=False)
         _check.count(self, "max_body", 0)
         _check.flag(self, "store_credentials")
+
+    def begin(self, call: Call, runtime: Runtime) -> None:
+        pass
 
     def could_answer(self, call: Call) -> bool:
         return self.accepts(call.request, call.policy.retry)

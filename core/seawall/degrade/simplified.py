@@ -15,6 +15,7 @@ from seawall.degrade.answer import Answer
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.degrade.step import Trouble
+    from seawall.runtime import Runtime
 
 Build = Callable[[Any, BaseException], "Answer | Awaitable[Answer | None] | None"]
 
@@ -35,6 +36,9 @@ class SimplifiedResponse:
         if not callable(build):
             raise TypeError(f"SimplifiedResponse: build={build!r}: give a function of the request and the error")
         self.build = build
+
+    def begin(self, call: Call, runtime: Runtime) -> None:
+        pass
 
     def could_answer(self, call: Call) -> bool:
         return True

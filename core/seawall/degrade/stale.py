@@ -21,6 +21,11 @@ from seawall.degrade.fields import CREDENTIALS
 from seawall.outcome import reject_async
 
 if TYPE_CHECKING:
+    from seawall._story import Call, Source
+    from seawall.degrade.answer import Answer
+    from seawall.degrade.cache import Slot
+    from seawall.degrade.step import Trouble
+    from seawall.runtime import Runtime
     from seawall.stores import Store
 
 _METHOD: Final = re.compile(r"[A-Za-z]+\Z")
@@ -45,8 +50,6 @@ class StaleResponse:
     """`key(request)`: who asks, in place of credentials and certificate (tokens that change). None: don't remember."""
     ignore: Collection[str] = frozenset()
     """Request fields that change from call to call and say neither who asks nor for what, such as an id of your own."""
-    coalesce: bool = False
-    """Equal requests of the same caller at the same time become one."""
     store: Store | None = None
     """Where answers are kept. Left out: in memory. `SqliteStore(path)`: several processes share them."""
 
@@ -62,9 +65,45 @@ class StaleResponse:
         if told := sorted(CREDENTIALS & frozenset(self.ignore)):
             raise ValueError(f"StaleResponse: ignore has {told[0]!r}, which says who asks: give key= instead")
         reject_async(self.key, "StaleResponse: key")
-        _check.flag(self, "coalesce")
         if self.store is not None and not hasattr(self.store, "survives"):
             raise TypeError(f"StaleResponse: store={self.store!r}: give a store, such as SqliteStore(path), or None")
+
+    @property
+    def source(self) -> Source:
+        return "stale"
+
+    @property
+    def reserve(self) -> float:
+        return 0.0
+
+    def begin(self, call: Call, runtime: Runtime) -> None:
+        """Find the place of the request, before it is sent."""
+        if not hasattr(call.request, "headers"):  # an operation of `execute`
+            return
+        living, hub = call.state.hub.living, call.state.hub
+        state = living.get(self)
+        if state is None:
+            from seawall.degrade.cache import StaleState
+
+            state = living.setdefault(self, StaleState(self, hub.complain))
+        call.slot = state.slot(call.request, runtime.fields(call), runtime.content(call), runtime.identity(call))
+
+    def could_answer(self, call: Call) -> bool:
+        return self._find(call) is not None
+
+    async def answer(self, trouble: Trouble) -> Any:
+        return self._find(trouble.call)
+
+    def _find(self, call: Call) -> Answer | None:
+        slot: Slot | None = call.slot
+        if slot is None:
+            return None
+        last = call.attempts[-1:]
+        status = last[0].status if last else None
+        kind = last[0].kind if last else None
+        clock = call.state.clock
+        why = kind.value if kind is not None else call.reason
+        return slot.find(clock.monotonic(), clock.wall(), sent=bool(last), status=status, why=why)
 
 
 def _names(owner: StaleResponse, field: str, what: str, form: re.Pattern[str], example: str) -> list[str]:

@@ -58,6 +58,10 @@ class Step(Protocol):
         """Seconds of the deadline the primary leaves for it; None: half of them."""
         ...
 
+    def begin(self, call: Call, runtime: Runtime) -> None:
+        """Before the first attempt."""
+        ...
+
     def could_answer(self, call: Call) -> bool:
         """Is it worth not waiting for the primary?"""
         ...

@@ -141,6 +141,12 @@ class VirtualRuntime:
     async def read(self, response: Any) -> Any:
         return response
 
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        return list(getattr(call.request, "headers", {}).items())
+
+    def identity(self, call: Call) -> str | int:
+        return 0
+
     def content(self, call: Call) -> bytes | None:
         return getattr(call.request, "content", b"")
 

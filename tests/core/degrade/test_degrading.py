@@ -27,6 +27,9 @@ class Asked:
         self.told: list[Trouble] = []
         self.times: list[float] = []
 
+    def begin(self, call: Any, runtime: Any) -> None:
+        pass
+
     def could_answer(self, call: Any) -> bool:
         return self.gives is not None
 

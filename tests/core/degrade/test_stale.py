@@ -18,7 +18,7 @@ from seawall.stores.sqlite import SqliteStore
 def test__defaults__are_those_of_the_specification() -> None:
     config = StaleResponse()
     assert (config.max_age, config.max_entries, config.methods) == (300, 1000, {"GET", "HEAD"})
-    assert (config.key, config.coalesce, config.store, config.ignore) == (None, False, None, frozenset())
+    assert (config.key, config.store, config.ignore) == (None, None, frozenset())
     assert config.max_body < config.max_bytes
 
 
@@ -49,7 +49,6 @@ WRONG: list[dict[str, Any]] = [
     {"ignore": ["x call"]},
     {"ignore": ["Authorization"]},
     {"ignore": ["x-api-key"]},
-    {"coalesce": 1},
     {"store": "answers.db"},
 ]
 

@@ -1,0 +1,66 @@
+"""The body of an answer that is to be remembered, copied as it passes: raw, bounded, and kept only if it was all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from seawall.degrade.cache import Slot
+
+
+class Copy:
+    """What passed so far; nothing once it is too long."""
+
+    __slots__ = ("_pieces", "_size", "_slot")
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._pieces: list[bytes] | None = []
+        self._size = 0
+
+    def add(self, piece: bytes) -> None:
+        if self._pieces is not None:
+            self._size += len(piece)
+            if self._size > self._slot.limit:
+                self._pieces = None
+            else:
+                self._pieces.append(piece)
+
+    def keep(self) -> None:
+        """That was all of it."""
+        pieces, self._pieces = self._pieces, None
+        if pieces is not None:
+            self._slot.keep(b"".join(pieces))
+
+    def follow(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces, copied."""
+        for piece in pieces:
+            self.add(piece)
+            yield piece
+        self.keep()
+
+    def following(self, read: Callable[[], Awaitable[bytes]]) -> Callable[[], Awaitable[bytes]]:
+        """The same `__anext__`, what it gives copied."""
+
+        async def copied() -> bytes:
+            try:
+                piece = await read()
+            except StopAsyncIteration:
+                self.keep()
+                raise
+            self.add(piece)
+            return piece
+
+        return copied
+
+
+def copy_of(call: Any, admission: Any, status: int, fields: Iterable[tuple[Any, Any]]) -> Copy | None:
+    """The headers are here: a copy, if the call's answer is to be remembered."""
+    slot: Slot | None = call.slot
+    if slot is None:
+        return None
+    clock = call.state.clock
+    elapsed = admission.headers_at - admission.started
+    return Copy(slot) if slot.begin(status, fields, clock.monotonic(), clock.wall(), elapsed) else None

@@ -1,0 +1,174 @@
+"""Remembered answers, the same for every client: raw, complete, marked, and only for who asked."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seawall
+from seawall import SqliteStore, StaleResponse
+from tests.contract import steps
+from tests.contract.clients import Kit
+from tests.contract.peer import Peer
+from tests.contract.settings import only, retrying, tripping
+from tests.contract.steps import answer
+
+GOOD = answer(200, b"remembered", headers=[("x-kind", "good")])
+
+
+async def test__host_fails__the_same_caller_gets_what_it_got(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(503))
+    resilience = only(degrade=[StaleResponse()])
+    async with kit.mounted(resilience, pool=1) as client:
+        first = await client.get(peer / "x?a=1")
+        again = await client.get(peer / "x?a=1")
+        other = await client.get(peer / "x?a=2")
+    assert (first.status, again.status, other.status) == (200, 200, 503)
+    assert (again.body, again.header("x-kind")) == (b"remembered", "good")
+    assert again.header("age") is not None
+    assert "seawall" in (again.header("cache-status") or "")
+    assert first.header("cache-status") is None
+    report = seawall.report(again.raw)
+    assert report is not None
+    assert report.served_from == "stale"
+    assert report.error is not None
+    (host,) = resilience.snapshots()
+    assert (host.successes, host.failures, host.total_degraded, host.in_flight) == (1, 2, 1, 0)
+
+
+async def test__network_fails__and_we_refuse__too(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, steps.reset())
+    resilience = only(degrade=[StaleResponse()], breaker=tripping(failure_threshold=1))
+    async with kit.mounted(resilience) as client:
+        for _ in range(3):
+            assert (await client.get(peer / "x")).body == b"remembered"
+    assert peer.count == 2
+
+
+async def test__retries__come_first(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(503), answer(200, b"fresh"))
+    async with kit.mounted(only(degrade=[StaleResponse()], retry=retrying())) as client:
+        await client.get(peer / "x")
+        assert (await client.get(peer / "x")).body == b"fresh"
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Cookie", "X-API-Key", "Proxy-Authorization", "X-Tenant"])
+async def test__another_caller__gets_nothing_of_it(kit: Kit, peer: Peer, name: str) -> None:
+    peer.script(GOOD, answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.get(peer / "x", headers={name: "alice"})
+        assert (await client.get(peer / "x", headers={name: "bob"})).status == 503
+        assert (await client.get(peer / "x")).status == 503
+        assert (await client.get(peer / "x", headers={name: "alice"})).body == b"remembered"
+
+
+@pytest.mark.parametrize(
+    "headers", [[("cache-control", "no-store")], [("cache-control", "no-cache")], [("vary", "*")]], ids=repr
+)
+async def test__forbidden_to_store__is_not_remembered(kit: Kit, peer: Peer, headers: Any) -> None:
+    peer.script(answer(200, b"once", headers=headers), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.get(peer / "x")
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__compressed__is_remembered_raw(kit: Kit, peer: Peer) -> None:
+    body = b"x" * 100_000
+    peer.script(steps.gzipped(body), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.get(peer / "x")
+        again = await client.get(peer / "x")
+    assert again.body == body
+    assert int(again.header("content-length") or 0) == len(gzip.compress(body))
+
+
+async def test__chunked__is_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(200, b"piece by piece", chunks=4), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.get(peer / "x")
+        assert (await client.get(peer / "x")).body == b"piece by piece"
+
+
+async def test__not_complete__is_not_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.short_body(), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        with pytest.raises(kit.errors.short_body):
+            await client.get(peer / "x")
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__left_early__is_not_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(200, b"x" * 500_000), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        stream = await client.stream("GET", peer / "x")
+        await stream.some()
+        await stream.close()
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__too_long__passes_and_is_not_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(200, b"x" * 3000, chunks=3), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse(max_body=2000)])) as client:
+        assert len((await client.get(peer / "x")).body) == 3000
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__head__and_no_content__are_remembered_as_they_are(kit: Kit, peer: Peer) -> None:
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        peer.script(answer(200, headers=[("x-kind", "good")]), answer(503))
+        await client.request("HEAD", peer / "x")
+        again = await client.request("HEAD", peer / "x")
+        assert (again.status, again.header("x-kind")) == (200, "good")
+
+
+async def test__change_by_the_caller__forgets_what_was_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(204), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.get(peer / "x")
+        await client.request("DELETE", peer / "x")
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__404__is_an_answer(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(404))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.get(peer / "x")
+        assert (await client.get(peer / "x")).status == 404
+
+
+async def test__degrade_after__does_not_wait_for_a_retry_when_there_is_an_answer(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(503))
+    slow = retrying(base_delay=5, max_delay=5, jitter="none")
+    async with kit.mounted(only(degrade=[StaleResponse()], degrade_after=0.1, retry=slow)) as client:
+        await client.get(peer / "x")
+        again = await client.get(peer / "x")
+    assert (again.body, peer.count) == (b"remembered", 2)
+
+
+async def test__sqlite__another_resilience_gets_it(kit: Kit, peer: Peer, tmp_path: Path) -> None:
+    peer.script(GOOD, answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse(store=SqliteStore(tmp_path / "answers.db"))])) as client:
+        await client.get(peer / "x")
+    async with kit.mounted(only(degrade=[StaleResponse(store=SqliteStore(tmp_path / "answers.db"))])) as client:
+        assert (await client.get(peer / "x")).body == b"remembered"
+
+
+async def test__two_resiliences__share_nothing_in_memory(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(503))
+    step = StaleResponse()
+    async with kit.mounted(only(degrade=[step])) as client:
+        await client.get(peer / "x")
+    async with kit.mounted(only(degrade=[step])) as client:
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__used_longest_ago__makes_room(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(200, b"a"), answer(200, b"b"), answer(503), answer(200, b"c"), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse(max_entries=2)])) as client:
+        for path in ("a", "b", "a", "c"):
+            await client.get(peer / path)
+        ends = [(await client.get(peer / path)).status for path in ("a", "b", "c")]
+    assert ends == [200, 503, 200]
