@@ -258,7 +258,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S5.07", RESILIENCE, "now + total if isinstance(total, float) else None", "None"),
     ("S5.08", TIMEOUTS, "total=float(seconds) + 30", "total=float(seconds) + 60"),
     ("S5.08", TIMEOUTS, "attempt = float(seconds) - 5", "attempt = float(seconds)"),
-    ("S5.09", SOCKETS, "if not 0 <= self._limit - seconds < _CLOSE_ENOUGH:", "if self is None:"),
+    ("S5.09", SOCKETS, "seconds = left.seconds()", "seconds = float(left)"),
     ("S5.09", HTTPX_NETWORK, "return watch.seconds(timeout.own, timeout.until)", "return float(timeout)"),
     ("S5.10", CLOCK, "earliest(scope.deadline, process_now() + self._seconds)", "process_now() + self._seconds"),
     ("S5.10", RESILIENCE, "deadline = scope.earliest(outer, now", "deadline = outer or scope.earliest(None, now"),
