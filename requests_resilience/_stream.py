@@ -150,7 +150,7 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
         if watch is not None:
             watch.body_wanted()
         try:
-            piece = (plain if _may_read_on(watch) else read)(self, *args, **kwargs)
+            piece = (plain if _may_read_on(body, watch) else read)(self, *args, **kwargs)
         except BaseException as error:
             try:
                 body.broke_off(error)
@@ -166,9 +166,9 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
     return watched
 
 
-def _may_read_on(watch: Watch | None) -> bool:
+def _may_read_on(body: Body, watch: Watch | None) -> bool:
     """Need the pieces of one read not be looked at one by one? Sockets of ours do, and no clock ends with the first."""
-    return watch is None or (watch.is_exact and not watch.minds_streaming)
+    return watch is None or (watch.is_exact and not watch.minds_streaming and body.inspector is None)
 
 
 def _in_time(kind: Any) -> Callable[..., Any]:

@@ -51,7 +51,7 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
                 await runtime.peek(trouble.response, call.last)  # a step may need its connection
             result = await _degrade(call, trouble, steps, result)
     finally:
-        call.silent = False
+        call.silent, call.last = False, None  # who drops an answer unread gets its permit back: nothing may hold it
         if call.state.hub.listening:
             telling.call_ended(call)
     return result

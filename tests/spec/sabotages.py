@@ -22,7 +22,6 @@ EXECUTION = "core/seawall/execution.py"
 FALLBACK = "core/seawall/degrade/fallback.py"
 FLOW = "core/seawall/flow.py"
 STALE = "core/seawall/degrade/stale.py"
-STALE_CACHE = "core/seawall/degrade/cache.py"
 STALE_KEY = "core/seawall/degrade/key.py"
 MEMORY = "core/seawall/stores/memory.py"
 OUTBOX = "core/seawall/stores/outbox.py"
@@ -315,7 +314,6 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     # 7 Graceful degradation
     ("S7.01", DEGRADING, "    for step in steps:\n        try:", "    for step in reversed(steps):\n        try:"),
     ("S7.02", STALE, "call.slot = state.slot(", "state.slot("),
-    ("S7.02", STALE_CACHE, "if resident >= self.config.max_age:", "if resident >= 1e9:"),
     ("S7.03", FALLBACK, "return result if self.response is None else", "return None if self.response is None else"),
     ("S7.04", SIMPLIFIED, "return await trouble.runtime.call(", "await trouble.runtime.call("),
     ("S7.05", ALTERNATIVES, "Reason.DEGRADED", "Reason.ATTEMPTS"),
