@@ -71,13 +71,17 @@ class Report:
     def __str__(self) -> str:
         why = f" ({self.reason})" if self.reason else ""
         lines = [f"{self.host}: {self.ending.value if self.ending else 'under way'}{why}, {self.elapsed:.3g} s"]
+        if self.served_from != "origin":
+            lines[0] += f", served from: {self.served_from}"
         for attempt in self.attempts:
             what = str(attempt.status) if attempt.status is not None else "no answer"
             if attempt.kind is not None:
                 what += f" ({attempt.kind.value})"
             waited = f", after waiting {attempt.wait:.3g} s" if attempt.wait >= 0.001 else ""
+            where = "" if attempt.host == self.host else f" at {attempt.host}"
             lines.append(
-                f"  attempt {attempt.number}: {what} in {attempt.duration:.3g} s{waited}: {attempt.verdict.value}"
+                f"  attempt {attempt.number}{where}: {what} in {attempt.duration:.3g} s{waited}: "
+                f"{attempt.verdict.value}"
             )
         return "\n".join(lines)
 

@@ -49,6 +49,19 @@ class _Factory:
         self._last = made
         return made
 
+    def _checked(self, got: int, piece: Any) -> int:
+        """How much came by now. What is no bytes, or more than was said, is not sent: it would pass for a request."""
+        if not isinstance(piece, _IN_MEMORY):
+            raise TypeError(f"{type(self).__name__}: the function gave {_name(piece)} to send: give bytes")
+        got += len(piece)
+        if self.length is not None and got > self.length:
+            raise ValueError(f"{type(self).__name__}: length={self.length}, but more bytes than that came")
+        return got
+
+    def _check_length(self, got: int) -> None:
+        if self.length is not None and got < self.length:
+            raise ValueError(f"{type(self).__name__}: length={self.length}, but only {got} bytes came")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {getattr(self._factory, '__qualname__', self._factory)}>"
 
@@ -64,22 +77,28 @@ class Replayable(_Factory):
         super().__init__(factory, length=length)
 
     def __iter__(self) -> Iterator[bytes]:
-        made: Any = self._make()
+        made, got = self._make(), 0
         try:
-            if isinstance(made, _IN_MEMORY):
-                yield bytes(made)
-            elif hasattr(made, "read"):
-                while piece := made.read(_PIECE):
-                    yield piece
-            elif hasattr(made, "__iter__") and not isinstance(made, str):
-                yield from made
-            else:
-                cure = "an async client takes AsyncReplayable" if hasattr(made, "__aiter__") else "give bytes"
-                raise TypeError(f"Replayable: the function gave a {_name(made)}, which has no bytes to read: {cure}")
+            for piece in self._pieces(made):
+                got = self._checked(got, piece)
+                yield piece
+            self._check_length(got)
         finally:
             close: Any = getattr(made, "close", None)
             if close is not None:
                 close()
+
+    def _pieces(self, made: Any) -> Iterator[Any]:
+        if isinstance(made, _IN_MEMORY):
+            yield bytes(made)
+        elif hasattr(made, "read"):
+            while piece := made.read(_PIECE):
+                yield piece
+        elif hasattr(made, "__iter__") and not isinstance(made, str):
+            yield from made
+        else:
+            cure = "an async client takes AsyncReplayable" if hasattr(made, "__aiter__") else "give bytes"
+            raise TypeError(f"Replayable: the function gave a {_name(made)}, which has no bytes to read: {cure}")
 
 
 class AsyncReplayable(_Factory):
@@ -89,18 +108,21 @@ class AsyncReplayable(_Factory):
         super().__init__(factory, length=length)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        made: Any = self._make()
+        made, got = self._make(), 0
         try:
             if isinstance(made, _IN_MEMORY):
+                got = self._checked(got, made)
                 yield bytes(made)
             elif hasattr(made, "__aiter__"):
                 async for piece in made:
+                    got = self._checked(got, piece)
                     yield piece
             else:
                 if hasattr(made, "close"):  # a coroutine, which would complain, or a file
                     made.close()
                 cure = "a sync client takes Replayable" if hasattr(made, "__iter__") else "give bytes"
                 raise TypeError(f"AsyncReplayable: the function gave a {_name(made)}, no async iterable: {cure}")
+            self._check_length(got)
         finally:
             close: Any = getattr(made, "aclose", None)
             if close is not None:

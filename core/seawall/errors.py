@@ -239,7 +239,8 @@ def _facts(call: Call, rejection: Rejection, now: float) -> dict[str, Any]:
         facts["scope"] = rejection.scope
         facts["duration"] = rejection.limit
         length = "" if rejection.limit is None else f" of {rejection.limit:.3g} s"
-        facts["reason"] = f"{rejection.scope} timeout{length}"
+        is_around = rejection.scope == "total" and rejection.limit is None
+        facts["reason"] = "the deadline around the call" if is_around else f"{rejection.scope} timeout{length}"
     elif policy in ("retry", "budget"):
         facts["last_error"] = rejection.cause
         facts["response"] = rejection.response

@@ -6,6 +6,7 @@ import gc
 import io
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -419,3 +420,24 @@ def test__file_that_cannot_go_back_after_all__the_first_answer_is_the_answer(pee
         request.body = NoWayBack(CONTENT)
         got = session.send(request)
     assert (got.status_code, got.content, peer.bodies) == (503, b"the real answer", [CONTENT])
+
+
+@pytest.mark.parametrize("length", [3, 9], ids=["less than comes", "more than comes"])
+async def test__replayable__of_another_length_than_said__is_the_callers_mistake(
+    kit: Kit, peer: Peer, length: int
+) -> None:
+    kind: Any = seawall.AsyncReplayable if kit.is_async else seawall.Replayable
+    async with kit.mounted(quick()) as client:
+        began = time.monotonic()
+        with pytest.raises(Exception, match="bytes"):
+            await client.request("PUT", peer / "x", content=kind(lambda: b"sixsix", length=length))
+        assert time.monotonic() - began < 2
+    assert peer.count == 0
+
+
+async def test__replayable__of_text__says_so(kit: Kit, peer: Peer) -> None:
+    if kit.is_async:
+        return
+    async with kit.mounted(quick()) as client:
+        with pytest.raises(TypeError, match="give bytes"):
+            await client.request("PUT", peer / "x", content=seawall.Replayable(lambda: io.StringIO("text")))

@@ -125,6 +125,10 @@ async def test__fallback__answers_as_a_call_of_its_own_host(kit: Kit, peer: Peer
     report = seawall.report(got.raw)
     assert report is not None
     assert report.served_from == "fallback"
+    first, second, third = str(report).splitlines()
+    assert first.endswith("served from: fallback")
+    assert second.startswith("  attempt 1: 503")
+    assert third.startswith(f"  attempt 1 at {other.url}: 200")
     assert [(a.host, a.status) for a in report.attempts] == [(peer.url, 503), (other.url, 200)]
     counted = {host.host: (host.successes, host.failures) for host in resilience.snapshots()}
     assert counted == {peer.url: (0, 1), other.url: (1, 0)}

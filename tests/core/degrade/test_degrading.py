@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from seawall import Answer, Ending, ErrorKind, ErrorWithAlternatives, Policy, SimplifiedResponse, Timeouts, events
+from seawall import (
+    Answer,
+    Ending,
+    ErrorKind,
+    ErrorWithAlternatives,
+    Policy,
+    SimplifiedResponse,
+    Timeouts,
+    events,
+)
 from seawall.degrade.step import Trouble
 from seawall.degrading import journey
 from seawall.flow import Failed
