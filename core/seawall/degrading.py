@@ -47,9 +47,13 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
         call.deadline = deadline
         trouble = _trouble(call, runtime, result)
         if trouble is not None:
-            if trouble.response is not None and call.last is not None:
-                await runtime.peek(trouble.response, call.last)  # a step may need its connection
-            result = await _degrade(call, trouble, steps, result)
+            try:
+                if trouble.response is not None and call.last is not None:
+                    await runtime.peek(trouble.response, call.last)  # a step may need its connection
+                result = await _degrade(call, trouble, steps, result)
+            except BaseException as error:  # cancelled, interrupted: nobody will get the host's own answer
+                await _let_go(call, trouble, awaits=not isinstance(error, GeneratorExit))
+                raise
     finally:
         call.silent, call.last = False, None  # who drops an answer unread gets its permit back: nothing may hold it
         if call.state.hub.listening:
@@ -70,8 +74,7 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
         if answer is None:
             continue
         original = trouble.error
-        if trouble.response is not None:
-            await _let_go(call, trouble)
+        await _let_go(call, trouble)
         if isinstance(answer, Rejection):
             return answer
         call.ending, call.error, call.served_from = Ending.DEGRADED, original, step.source
@@ -83,12 +86,13 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
     return result
 
 
-async def _let_go(call: Call, trouble: Trouble) -> None:
-    """The host's own answer is not wanted: its verdict falls, its connection goes back."""
+async def _let_go(call: Call, trouble: Trouble, *, awaits: bool = True) -> None:
+    """The host's own answer is not wanted: its verdict falls, its connection goes back, if there is still awaiting."""
     admission = call.last
-    if admission is not None:
-        await trouble.runtime.discard(trouble.response, admission)
+    if admission is not None and trouble.response is not None:
         admission.finish()
+        if awaits:
+            await trouble.runtime.discard(trouble.response, admission)
 
 
 async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
