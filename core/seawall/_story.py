@@ -120,6 +120,8 @@ class Call(Report):
     """Longest wait (seconds) while a way to degrade could answer at once."""
     slot: Any = None
     """Its place among remembered answers."""
+    copy: Any = None
+    """Of the last attempt's answer, if it was whole before it was judged."""
     last: Any = None
     """The attempt whose answer was handed over as the call's failure."""
     paid: bool = False

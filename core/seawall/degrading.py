@@ -46,6 +46,8 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
         result = await run(call, runtime)
         call.deadline = deadline
         trouble = _trouble(call, runtime, result)
+        if call.copy is not None and (call.answer is not None or call.last is not None):
+            call.copy.keep(None if call.last is None else call.last.outcome)
         if trouble is not None:
             try:
                 if trouble.response is not None and call.last is not None:
