@@ -57,9 +57,7 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
                 await _let_go(call, trouble, awaits=not isinstance(error, GeneratorExit))
                 raise
     finally:
-        call.silent, call.last = False, None  # who drops an answer unread gets its permit back: nothing may hold it
-        if call.state.hub.listening:
-            telling.call_ended(call)
+        _end(call)
     return result
 
 
@@ -100,19 +98,30 @@ async def _let_go(call: Call, trouble: Trouble, *, awaits: bool = True) -> None:
 async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
     """Run `other`, a call to another host, for `call`: its answer, or the exception it failed with."""
     other.deadline = earliest(other.deadline, call.deadline)
-    result = await run(other, runtime)
-    call.join(other)
-    if isinstance(result, Failed):
-        return result.error
-    if isinstance(result, Rejection):
-        return runtime.exception(other, result)
-    trouble = _trouble(other, runtime, result)
-    if trouble is None and result.status_code not in _NOT_LET_IN:
-        return result
-    rejection = Rejection(Reason.NOT_RETRYABLE, other.state.name, response=result)
-    error = trouble.error if trouble is not None else runtime.exception(other, rejection)
-    await _let_go(other, Trouble(other, runtime, rejection=rejection, response=result))
-    return error
+    other.silent = True
+    try:
+        result = await run(other, runtime)
+        call.join(other)
+        if isinstance(result, Failed):
+            return result.error
+        if isinstance(result, Rejection):
+            return runtime.exception(other, result)
+        trouble = _trouble(other, runtime, result)
+        if trouble is None and result.status_code not in _NOT_LET_IN:
+            return result
+        rejection = Rejection(Reason.NOT_RETRYABLE, other.state.name, response=result)
+        error = trouble.error if trouble is not None else runtime.exception(other, rejection)
+        await _let_go(other, Trouble(other, runtime, rejection=rejection, response=result))
+        return error
+    finally:
+        _end(other)
+
+
+def _end(call: Call) -> None:
+    """The call is over; who drops its answer unread gets its permit back, so nothing may hold that."""
+    call.silent, call.last = False, None
+    if call.state.hub.listening:
+        telling.call_ended(call)
 
 
 def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:
