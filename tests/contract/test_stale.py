@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 import seawall
 from seawall import SqliteStore, StaleResponse
@@ -207,3 +209,23 @@ async def test__failure_by_the_users_word__is_not_remembered(kit: Kit, peer: Pee
     async with kit.mounted(only(degrade=[StaleResponse()], classify=classify), pool=1) as client:
         assert (await client.get(peer / "x")).status == 200
         assert (await client.get(peer / "x")).status == 503
+
+
+class Counted(io.BytesIO):
+    """A file that knows how much of it was read."""
+
+    total = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes."""
+        piece = super().read(size)
+        self.total += len(piece)
+        return piece
+
+
+async def test__upload_that_is_not_remembered__is_not_read_for_its_key(kit: Kit, peer: Peer) -> None:
+    file = Counted(b"x" * 100_000)
+    given: dict[str, Any] = {"content": file} if kit.library is requests else {"files": {"f": ("f.bin", file)}}
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.request("POST", peer / "x", **given)
+    assert file.total == 100_000
