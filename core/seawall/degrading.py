@@ -62,7 +62,7 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
 
 
 async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result: Any) -> Any:
-    runtime = trouble.runtime
+    runtime, ending = trouble.runtime, None
     for step in steps:
         try:
             answer = await step.answer(trouble)
@@ -72,6 +72,9 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
             call.state.hub.complain(step, error)
             continue
         if answer is None:
+            continue
+        if isinstance(answer, Rejection) and answer.reason is Reason.ALL_FAILED:
+            ending = answer  # unless a later step has something better
             continue
         original = trouble.error
         await _let_go(call, trouble)
@@ -83,6 +86,9 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
         if call.state.hub.listening:
             telling.degraded(call, call.served_from)
         return answer
+    if ending is not None:
+        await _let_go(call, trouble)
+        return ending
     return result
 
 
