@@ -59,14 +59,10 @@ class _Body(Admission):
             if self.inspector is not None:
                 inspect(self, piece)
 
-    def copied(self, ahead: ReadAhead) -> list[bytes]:
-        """What was read ahead, to be remembered too."""
-        assert self.copy is not None
-        for piece in ahead.chunks:
-            self.copy.add(piece)
-        if ahead.rest is None:
-            self.copy.keep()
-        return ahead.chunks
+    def remember(self) -> None:
+        """All of it passed, and what it was worth is known."""
+        if self.copy is not None:
+            self.copy.keep(self.outcome)
 
     def fail(self, error: Exception) -> None:
         """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
@@ -86,8 +82,9 @@ class BodyLogic(_Body):
         if watch is not None:
             watch.body_wanted()
         if ahead is not None:
-            yield from ahead.chunks if self.copy is None else self.copied(ahead)
+            yield from ahead.chunks if self.copy is None else self.copy.follow(ahead.chunks)
             if ahead.rest is None:
+                self.remember()
                 return
             rest = ahead.rest
         if self.copy is not None:
@@ -110,6 +107,7 @@ class BodyLogic(_Body):
             self.abandon()
             raise
         self.finish()
+        self.remember()
 
     def close(self) -> None:
         try:
@@ -130,7 +128,7 @@ class AsyncBodyLogic(_Body):
         if self.watch is not None:
             self.watch.body_wanted()
         if self.ahead is not None:
-            self._head = iter(self.ahead.chunks if self.copy is None else self.copied(self.ahead))
+            self._head = iter(self.ahead.chunks)
             self._next = self.ahead.rest.__anext__ if self.ahead.rest is not None else None
         else:
             self._next = self.inner.__aiter__().__anext__
@@ -141,9 +139,12 @@ class AsyncBodyLogic(_Body):
     async def __anext__(self) -> bytes:
         if self._head is not None:
             for chunk in self._head:
+                if self.copy is not None:  # not before: httpx2 asks twice for an iterator
+                    self.copy.add(chunk)
                 return chunk
             self._head = None
         if self._next is None:
+            self.remember()
             raise StopAsyncIteration
         try:
             if self.ahead is not None and self.ahead.error is not None:
@@ -156,6 +157,7 @@ class AsyncBodyLogic(_Body):
             return piece
         except StopAsyncIteration:
             self.finish()
+            self.remember()
             raise
         except Exception as error:
             self.fail(error)

@@ -105,7 +105,7 @@ class _Port(ABC):
             body.is_over = True
             if copy is not None and "content-encoding" not in response.headers:
                 copy.add(response.content)
-                copy.keep()
+                call.copy = copy
         else:
             body.copy = copy
             body.inner = response.stream

@@ -115,16 +115,16 @@ class _Port(Threads):
         if response._content is not False:  # a mock's, read before
             if "content-encoding" not in response.headers:
                 copy.add(response._content or b"")
-                copy.keep()
+                call.copy = copy
         elif admission.is_over:
-            copy.keep()
+            call.copy = copy
         else:
             ahead = self._read_ahead(response, admission, lambda size: size <= call.slot.limit)
             ahead.take_error()  # the response raises it to whoever reads that far
             if ahead.complete:
                 admission.is_over = True
                 copy.add(ahead.head)
-                copy.keep()
+                call.copy = copy
 
     def _loosen(self, watch: Watch, raw: Any, read: float | None) -> None:
         """After the headers another clock runs; a socket that is not ours is told, where it can be reached."""
@@ -149,6 +149,9 @@ class _Port(Threads):
         inspector, watch = admission.inspector, admission.watch
         if response._content is not False:
             inspector.feed(response._content or b"")
+            inspector.end()
+        elif admission.ahead is not None and admission.ahead.complete:  # read to be remembered
+            inspector.feed(admission.ahead.head)
             inspector.end()
         elif admission.is_over or not hasattr(response.raw, "read1"):  # an urllib3 that reads all or nothing
             admission.inspector = None

@@ -124,10 +124,10 @@ class Call(Report):
     """Longest wait (seconds) while a way to degrade could answer at once."""
     slot: Any = None
     """Its place among remembered answers."""
-    keeps_last: bool = False
-    """May a way to degrade have to let its answer go?"""
+    copy: Any = None
+    """Of the last attempt's answer, if it was whole before it was judged."""
     last: Any = None
-    """If so: the attempt whose answer was handed over as the call's failure."""
+    """The attempt whose answer was handed over as the call's failure."""
     paid: bool = False
     """The attempt under way was paid for from the retry budget."""
     waited: float = 0.0

@@ -46,19 +46,23 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
         result = await run(call, runtime)
         call.deadline = deadline
         trouble = _trouble(call, runtime, result)
+        if call.copy is not None and (call.answer is not None or call.last is not None):
+            call.copy.keep(None if call.last is None else call.last.outcome)
         if trouble is not None:
-            if trouble.response is not None and call.last is not None:
-                await runtime.peek(trouble.response, call.last)  # a step may need its connection
-            result = await _degrade(call, trouble, steps, result)
+            try:
+                if trouble.response is not None and call.last is not None:
+                    await runtime.peek(trouble.response, call.last)  # a step may need its connection
+                result = await _degrade(call, trouble, steps, result)
+            except BaseException as error:  # cancelled, interrupted: nobody will get the host's own answer
+                await _let_go(call, trouble, awaits=not isinstance(error, GeneratorExit))
+                raise
     finally:
-        call.silent, call.last = False, None  # who drops an answer unread gets its permit back: nothing may hold it
-        if call.state.hub.listening:
-            telling.call_ended(call)
+        _end(call)
     return result
 
 
 async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result: Any) -> Any:
-    runtime = trouble.runtime
+    runtime, ending = trouble.runtime, None
     for step in steps:
         try:
             answer = await step.answer(trouble)
@@ -69,9 +73,11 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
             continue
         if answer is None:
             continue
+        if isinstance(answer, Rejection) and answer.reason is Reason.ALL_FAILED:
+            ending = answer  # unless a later step has something better
+            continue
         original = trouble.error
-        if trouble.response is not None:
-            await _let_go(call, trouble)
+        await _let_go(call, trouble)
         if isinstance(answer, Rejection):
             return answer
         call.ending, call.error, call.served_from = Ending.DEGRADED, original, step.source
@@ -80,35 +86,48 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
         if call.state.hub.listening:
             telling.degraded(call, call.served_from)
         return answer
+    if ending is not None:
+        await _let_go(call, trouble)
+        return ending
     return result
 
 
-async def _let_go(call: Call, trouble: Trouble) -> None:
-    """The host's own answer is not wanted: its verdict falls, its connection goes back."""
-    admission, call.last = call.last, None
-    if admission is not None:
-        await trouble.runtime.discard(trouble.response, admission)
+async def _let_go(call: Call, trouble: Trouble, *, awaits: bool = True) -> None:
+    """The host's own answer is not wanted: its verdict falls, its connection goes back, if there is still awaiting."""
+    admission = call.last
+    if admission is not None and trouble.response is not None:
         admission.finish()
+        if awaits:
+            await trouble.runtime.discard(trouble.response, admission)
 
 
 async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
     """Run `other`, a call to another host, for `call`: its answer, or the exception it failed with."""
     other.deadline = earliest(other.deadline, call.deadline)
-    other.keeps_last = True
-    result = await run(other, runtime)
-    call.join(other)
-    if isinstance(result, Failed):
-        return result.error
-    if isinstance(result, Rejection):
-        return runtime.exception(other, result)
-    trouble = _trouble(other, runtime, result)
-    if trouble is None and result.status_code not in _NOT_LET_IN:
-        other.last = None  # who drops the answer unread gets its permit back
-        return result
-    rejection = Rejection(Reason.NOT_RETRYABLE, other.state.name, response=result)
-    error = trouble.error if trouble is not None else runtime.exception(other, rejection)
-    await _let_go(other, Trouble(other, runtime, rejection=rejection, response=result))
-    return error
+    other.silent = True
+    try:
+        result = await run(other, runtime)
+        call.join(other)
+        if isinstance(result, Failed):
+            return result.error
+        if isinstance(result, Rejection):
+            return runtime.exception(other, result)
+        trouble = _trouble(other, runtime, result)
+        if trouble is None and result.status_code not in _NOT_LET_IN:
+            return result
+        rejection = Rejection(Reason.NOT_RETRYABLE, other.state.name, response=result)
+        error = trouble.error if trouble is not None else runtime.exception(other, rejection)
+        await _let_go(other, Trouble(other, runtime, rejection=rejection, response=result))
+        return error
+    finally:
+        _end(other)
+
+
+def _end(call: Call) -> None:
+    """The call is over; who drops its answer unread gets its permit back, so nothing may hold that."""
+    call.silent, call.last = False, None
+    if call.state.hub.listening:
+        telling.call_ended(call)
 
 
 def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:

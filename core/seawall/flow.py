@@ -277,7 +277,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
             call.state.headers(admission, call.state.clock.monotonic())
         if admission.is_over:
             admission.finish()
-        if call.keeps_last:
+        if call.silent:  # a way to degrade may have to let this answer go
             call.last = admission
         if call.state.hub.listening:
             telling.call_ended(call)

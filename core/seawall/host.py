@@ -472,7 +472,8 @@ class HostState:
         since = self.clock.wall() - (now - phase.entered)
         if type(phase) is Open:
             refusal = Rejection(reason, self.name, since=since, until=phase.until)
-            self._turned_away = self._turned_away or []
+            if self._turned_away is None:  # one list for all: another thread may be adding to it just now
+                self._turned_away = []
             self._told = phase, phase.until, refusal, self._turned_away
             return refusal
         limit = breaker.config.half_open_max_requests if type(phase) is HalfOpen else None

@@ -224,6 +224,31 @@ async def test__fallback__fails_too__all_errors_if_asked_to_raise(kit: Kit, peer
     assert error.fallback is error.errors[-1]
 
 
+async def test__fallback__fails_too__a_later_step_still_answers(kit: Kit, peer: Peer, other: Peer) -> None:
+    peer.script(answer(503))
+    other.script(answer(503))
+    ways = [FallbackProvider(other.url), SimplifiedResponse(listed)]
+    retry = retrying(max_retries=0, on_exhausted="raise")
+    async with kit.mounted(only(degrade=ways, retry=retry), pool=1) as client:
+        assert (await client.get(peer / "x")).body == b"[]"
+
+
+async def test__fallback__breaks_off_while_it_is_rewritten__the_next_origin_answers(
+    kit: Kit, peer: Peer, other: Peer, stack: ExitStack
+) -> None:
+    broken = stack.enter_context(Peer())
+    peer.script(answer(503))
+    broken.script(steps.short_body())
+    other.script(answer(200, b"whole"))
+    fallback = FallbackProvider(broken.url, other.url, response=lambda whole: whole)
+    resilience = only(degrade=[fallback])
+    async with kit.mounted(resilience) as client:
+        assert (await client.get(peer / "x")).body == b"whole"
+    picture = resilience.snapshot(broken.url)
+    assert picture is not None
+    assert (picture.failures, picture.in_flight) == (1, 0)
+
+
 async def test__fallback__shares_the_deadline(kit: Kit, peer: Peer, other: Peer) -> None:
     peer.script(steps.hang())
     other.script(steps.hang())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from seawall import Policy, Resilience
+from seawall import Answer, Policy, Resilience, SimplifiedResponse
 from tests.contract.clients import Kit
 from tests.contract.peer import Peer
 from tests.contract.settings import retrying
@@ -52,6 +52,26 @@ async def test__hook_interrupted_with_an_answer_in_hand__its_connection_goes_bac
         assert (await client.get(peer / "x")).body == b"fine"
     (host,) = resilience.snapshots()
     assert (host.requests, host.successes, host.in_flight) == (1, 1, 0)
+
+
+async def test__step_interrupted_with_an_answer_in_hand__permit_and_connection_go_back(kit: Kit, peer: Peer) -> None:
+    strikes = [True]
+
+    def build(request: Any, error: BaseException) -> Answer | None:
+        if strikes.pop():
+            raise KeyboardInterrupt
+        return None
+
+    peer.script(answer(503, LONG), answer(200, b"fine"))
+    resilience = Resilience(Policy(retry=None, breaker=None, degrade=[SimplifiedResponse(build)]))
+    async with kit.mounted(resilience, pool=1, timeout=2) as client:
+        with pytest.raises(KeyboardInterrupt) as caught:  # whose frames hold the answer
+            await client.get(peer / "x")
+        assert resilience.snapshots()[0].in_flight == 0
+        assert (await client.get(peer / "x")).body == b"fine"
+    del caught
+    (host,) = resilience.snapshots()
+    assert (host.failures, host.successes, host.in_flight) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("make", [naming, making_keys])

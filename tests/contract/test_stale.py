@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 import seawall
 from seawall import SqliteStore, StaleResponse
@@ -172,3 +174,58 @@ async def test__used_longest_ago__makes_room(kit: Kit, peer: Peer) -> None:
             await client.get(peer / path)
         ends = [(await client.get(peer / path)).status for path in ("a", "b", "c")]
     assert ends == [200, 503, 200]
+
+
+BAD_EVENT = b'data: {"error": {"type": "overloaded_error", "message": "x"}}\n\n'
+CONTENT = b'data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'
+
+
+@pytest.mark.parametrize("events", [BAD_EVENT, CONTENT + BAD_EVENT], ids=["first", "late"])
+async def test__stream_that_tells_of_an_error__is_judged_and_not_remembered(
+    kit: Kit, peer: Peer, events: bytes
+) -> None:
+    peer.script(answer(200, events, headers=[("content-type", "text/event-stream")]), answer(503))
+    resilience = only(degrade=[StaleResponse()], inspect_streams=True)
+    async with kit.mounted(resilience, pool=1) as client:
+        assert (await client.get(peer / "x")).body == events
+        (host,) = resilience.snapshots()
+        assert (host.successes, host.failures) == (0, 1)
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__good_stream__is_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(200, CONTENT, headers=[("content-type", "text/event-stream")]), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()], inspect_streams=True), pool=1) as client:
+        for _ in range(2):
+            assert (await client.get(peer / "x")).body == CONTENT
+
+
+@pytest.mark.parametrize("body", [b"", b"an error page"])
+async def test__failure_by_the_users_word__is_not_remembered(kit: Kit, peer: Peer, body: bytes) -> None:
+    def classify(outcome: seawall.Outcome, request: Any) -> seawall.Verdict | None:
+        return seawall.Verdict.FAILURE if outcome.status == 200 else None
+
+    peer.script(answer(200, body), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()], classify=classify), pool=1) as client:
+        assert (await client.get(peer / "x")).status == 200
+        assert (await client.get(peer / "x")).status == 503
+
+
+class Counted(io.BytesIO):
+    """A file that knows how much of it was read."""
+
+    total = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next bytes."""
+        piece = super().read(size)
+        self.total += len(piece)
+        return piece
+
+
+async def test__upload_that_is_not_remembered__is_not_read_for_its_key(kit: Kit, peer: Peer) -> None:
+    file = Counted(b"x" * 100_000)
+    given: dict[str, Any] = {"content": file} if kit.library is requests else {"files": {"f": ("f.bin", file)}}
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        await client.request("POST", peer / "x", **given)
+    assert file.total == 100_000

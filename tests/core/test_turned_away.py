@@ -150,3 +150,15 @@ def test__request__set_by_the_client_before_anybody_looked__stays() -> None:
     error: Any = dress(call, refusal)
     error.request = "the client's"
     assert (error.request, error.host, error.report) == ("the client's", HOST, call)
+
+
+def test__refused_while_another_thread_looks__every_refusal_is_counted() -> None:
+    stage = opened()
+    state, call = stage.call().state, stage.call()
+    before = stage.host.rejections
+    state.turn_away(call, stage.now)
+    told: Any = state._told  # as a thread holds it that was interrupted just before it counts
+    state.turn_away(call, stage.now)
+    state.refuses(call, stage.now)  # another thread finds the refusal anew
+    told[3].append(stage.now)
+    assert stage.host.rejections == before + 3

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from seawall.outcome import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from seawall.degrade.cache import Slot
+    from seawall.outcome import Outcome
+
+_BAD: Final = (Verdict.FAILURE, Verdict.THROTTLED)
 
 
 class Copy:
@@ -28,10 +33,10 @@ class Copy:
             else:
                 self._pieces.append(piece)
 
-    def keep(self) -> None:
-        """That was all of it."""
+    def keep(self, outcome: Outcome | None) -> None:
+        """That was all of it, and this is what became of the attempt; what was a failure after all is not kept."""
         pieces, self._pieces = self._pieces, None
-        if pieces is not None:
+        if pieces is not None and (outcome is None or outcome.verdict not in _BAD):
             self._slot.keep(b"".join(pieces))
 
     def follow(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -39,17 +44,12 @@ class Copy:
         for piece in pieces:
             self.add(piece)
             yield piece
-        self.keep()
 
     def following(self, read: Callable[[], Awaitable[bytes]]) -> Callable[[], Awaitable[bytes]]:
         """The same `__anext__`, what it gives copied."""
 
         async def copied() -> bytes:
-            try:
-                piece = await read()
-            except StopAsyncIteration:
-                self.keep()
-                raise
+            piece = await read()
             self.add(piece)
             return piece
 
@@ -59,6 +59,7 @@ class Copy:
 def copy_of(call: Any, admission: Any, status: int, fields: Iterable[tuple[Any, Any]]) -> Copy | None:
     """The headers are here: a copy, if the call's answer is to be remembered."""
     slot: Slot | None = call.slot
+    call.copy = None
     if slot is None:
         return None
     clock = call.state.clock

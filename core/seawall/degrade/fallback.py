@@ -113,7 +113,14 @@ class FallbackProvider:
             if isinstance(result, BaseException):
                 errors.append(result)
             elif result is not None:
-                return result if self.response is None else self.response(await runtime.read(result))
+                if self.response is None:
+                    return result
+                try:
+                    whole = await runtime.read(result)
+                except Exception as error:  # it broke off: the next origin is asked
+                    errors.append(error)
+                    continue
+                return self.response(whole)
         retry = call.policy.retry
         if len(errors) > 1 and retry is not None and retry.on_exhausted == "raise":
             return Rejection(

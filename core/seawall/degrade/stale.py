@@ -86,7 +86,9 @@ class StaleResponse:
             from seawall.degrade.cache import StaleState
 
             state = living.setdefault(self, StaleState(self, hub.complain))
-        call.slot = state.slot(call.request, runtime.fields(call), runtime.content(call), runtime.identity(call))
+        remembers = str(call.request.method).upper() in self.methods
+        body = runtime.content(call) if remembers else b""  # else not part of any key: an upload stays unread
+        call.slot = state.slot(call.request, runtime.fields(call), body, runtime.identity(call))
 
     def could_answer(self, call: Call) -> bool:
         return self._find(call) is not None
