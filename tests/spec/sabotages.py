@@ -172,12 +172,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S2.22", JUDGING, "if retry is None or call.nested:", "if retry is not None:"),
     ("S2.23", JUDGING, 'if "budget" not in call.exempt:', 'if "budget" in call.exempt:'),
     ("S2.24", FLOW, "Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS", "Ending.ATTEMPTS_EXHAUSTED: Reason.NOT_RETRYABLE"),
-    ("S2.24", EXECUTION, "ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded", "ATTEMPTS_EXHAUSTED: errors.NonRetryable"),
     ("S2.25", FLOW, "Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE", "Ending.NOT_RETRYABLE: Reason.ATTEMPTS"),
-    ("S2.25", EXECUTION, "Ending.NOT_RETRYABLE, errors.NonRetryable)",
-     "Ending.NOT_RETRYABLE, errors.MaxRetriesExceeded)"),
     ("S2.26", FLOW, "Ending.BUDGET_EXHAUSTED: Reason.BUDGET", "Ending.BUDGET_EXHAUSTED: Reason.ATTEMPTS"),
-    ("S2.26", EXECUTION, "BUDGET_EXHAUSTED: errors.RetryBudgetExhausted", "BUDGET_EXHAUSTED: errors.NonRetryable"),
     ("S2.27", BOOK, "pattern.rank, reverse=True", "pattern.rank, reverse=False"),
     ("S2.27", BOOK, "if pattern.covers(*origin)\n", "if True\n"),
     # 3 Retry budget
