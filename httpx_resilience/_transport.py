@@ -14,7 +14,7 @@ from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
-from httpx_resilience._upload import error_of, give_back, lend, prepare, repeatable
+from httpx_resilience._upload import give_back, lend, prepare, repeatable
 from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
@@ -357,9 +357,6 @@ class _SyncUploads(_SyncPort):
             give_back(call)
             call.upload.release()
 
-    def error(self, call: Call, error: Exception) -> Outcome:
-        return error_of(call, error) or super().error(call, error)
-
     def repeatable(self, call: Call) -> Repeatable:
         return repeatable(call, super().repeatable(call))
 
@@ -376,9 +373,6 @@ class _AsyncUploads(_AsyncPort):
         finally:
             give_back(call)
             await call.upload.release()
-
-    def error(self, call: Call, error: Exception) -> Outcome:
-        return error_of(call, error) or super().error(call, error)
 
     def repeatable(self, call: Call) -> Repeatable:
         return repeatable(call, super().repeatable(call))

@@ -10,14 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seawall.bodies import AsyncReplayable, Replayable
-from seawall.classification import of_error
-from seawall.outcome import ErrorKind
 from seawall.policies.retry import Repeatable
 
 if TYPE_CHECKING:
     from httpx_resilience._library import Library
     from seawall._story import Call
-    from seawall.outcome import Outcome
 
 
 def prepare(call: Call, library: Library, kind: type[Any]) -> None:
@@ -49,11 +46,6 @@ def give_back(call: Call) -> None:
     request, upload = call.request, call.upload
     if request.stream is upload:
         request.stream = upload.given
-
-
-def error_of(call: Call, error: Exception) -> Outcome | None:
-    """What the body raised is its maker's, whatever error of the library it looks like. None: it raised nothing."""
-    return None if call.upload.error is None else of_error(error, ErrorKind.FOREIGN)
 
 
 def repeatable(call: Call, otherwise: Repeatable) -> Repeatable:

@@ -20,7 +20,7 @@ from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, ReadAhead, follow, served_again
 from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
 from seawall._story import attach
-from seawall.classification import of_error, streams
+from seawall.classification import streams
 from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
@@ -38,7 +38,7 @@ from seawall.mounted import (
     watch_above,
     watch_below,
 )
-from seawall.outcome import ErrorKind, Rejection
+from seawall.outcome import Rejection
 from seawall.policies.retry import SAFE_METHODS, Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
@@ -279,11 +279,6 @@ class _Uploads(_Port):
             return await super().send(call, admission)
         finally:
             give_back(call)
-
-    def error(self, call: Call, error: Exception) -> Outcome:
-        """What the body raised is its maker's, whatever error of a library it looks like."""
-        broken = call.upload.error is not None
-        return of_error(error, ErrorKind.FOREIGN) if broken else super().error(call, error)
 
     def repeatable(self, call: Call) -> Repeatable:
         known = super().repeatable(call)

@@ -41,7 +41,7 @@ def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
 
 
 def judge_error(call: Call, admission: Admission, error: Exception, runtime: Runtime, now: float) -> Outcome:
-    outcome = runtime.error(call, error)
+    outcome = _meaning(call, error, runtime)
     if isinstance(error, OutOfTime):
         outcome = of_error(error, ErrorKind.TIMEOUT)
     if outcome.kind in _TIMED_OUT:
@@ -53,6 +53,12 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
     if outcome.sent is not Sent.NO:
         call.may_be_done = True
     return outcome
+
+
+def _meaning(call: Call, error: Exception, runtime: Runtime) -> Outcome:
+    """What the request's own body raised is its maker's, whatever error of the library it looks like."""
+    broken = call.upload is not None and call.upload.error is not None
+    return of_error(error, ErrorKind.FOREIGN) if broken else runtime.error(call, error)
 
 
 def _correct(outcome: Outcome, watch: Watch) -> None:
@@ -103,7 +109,7 @@ def judge_stream(
     """What an answer was, held until its first content: as its headers said, unless it told of an error or broke."""
     if error is None:
         return _told(call, admission) or outcome
-    outcome = _of_body(admission, error, runtime.error(call, error))
+    outcome = _of_body(admission, error, _meaning(call, error, runtime))
     outcome.status = admission.status
     _ask_user(call, outcome)
     admission.outcome = outcome

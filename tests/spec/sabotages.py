@@ -28,7 +28,6 @@ OUTBOX = "core/seawall/stores/outbox.py"
 QUEUE = "core/seawall/degrade/queue.py"
 SIMPLIFIED = "core/seawall/degrade/simplified.py"
 HOST = "core/seawall/host.py"
-HTTPX_UPLOAD = "httpx_resilience/_upload.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
 IDEMPOTENCY = "core/seawall/idempotency.py"
 HTTPX_NETWORK = "httpx_resilience/_network.py"
@@ -373,7 +372,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W07e", BODIES, "self._kept += piece", "self._kept += piece[:1]"),
     ("W07e", BODIES, "<= self._room:", "<= self._room + 9999:"),
     ("W07e", BODIES, "if got < self._got:", "if got > self._got:"),
-    ("W07e", HTTPX_UPLOAD, "None if call.upload.error is None else", "None if call.upload is not None else"),
+    ("W07e", JUDGING, "call.upload.error is not None", "call.upload.error is None"),
     ("W07f", IDEMPOTENCY, "if keys.are_free_for(call):", "if keys.are_free_for(call) or True:"),
     ("W07f", IDEMPOTENCY, "elif name in request.headers:", "elif name not in request.headers:"),
     ("W08a", HOST, "self.budget.sample(verdict is Verdict.SUCCESS, now)", "self.budget.give_back()"),
