@@ -16,7 +16,6 @@ from httpx_resilience._network import clamp, close_all, left_behind, needs_scope
 from httpx_resilience._stream import ReadAhead
 from httpx_resilience._upload import give_back, lend, prepare, repeatable
 from seawall.classification import streams
-from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
 from seawall.degrading import journey, on_behalf
@@ -26,6 +25,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
 from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
+from seawall.judging import watch_for
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
@@ -36,7 +36,7 @@ from seawall.mounted import (
     watch_below,
 )
 from seawall.outcome import Rejection
-from seawall.policies.retry import SAFE_METHODS, Repeatable
+from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, plain, run_sync
@@ -86,12 +86,8 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        request, limits, policy = call.request, call.limits, call.policy
-        is_passive = limits.passive and call.deadline is None and policy.inspect_streams is False
-        if is_passive and request.method in SAFE_METHODS:
-            return None
-        watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts.of(given_timeouts(request), watch, is_hard=self.is_hard)
+        watch = admission.watch = watch_for(call, admission.started)
+        return None if watch is None else LiveTimeouts.of(given_timeouts(call.request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -581,9 +577,8 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def _settle_in(self, request: Any) -> _AsyncPort:
         library = library_of(request)
         if self.inner is None:
-            self.inner = library.async_transport(
-                **self._own_limits(library)
-            )  # nothing awaited in between: one, whatever tasks come together
+            # Nothing awaited in between: one, whatever tasks come together.
+            self.inner = library.async_transport(**self._own_limits(library))
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()

@@ -21,7 +21,6 @@ from requests_resilience._stream import Body, ReadAhead, follow, served_again
 from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
 from seawall._story import attach
 from seawall.classification import streams
-from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
 from seawall.degrading import journey, on_behalf
@@ -29,6 +28,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
 from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
+from seawall.judging import watch_for
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
@@ -39,7 +39,7 @@ from seawall.mounted import (
     watch_below,
 )
 from seawall.outcome import Rejection
-from seawall.policies.retry import SAFE_METHODS, Repeatable
+from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, plain, run_sync
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from seawall._story import Call
+    from seawall.clocks import Watch
     from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
@@ -77,11 +78,8 @@ class _Port(Threads):
         request = call.request
         stream, given, verify, cert, proxies = call.sending
         connect, read, total = _client_limits(given)
-        timeout, watch = given, None
-        is_passive = call.limits.passive and call.deadline is None and call.policy.inspect_streams is False
-        if not is_passive or request.method not in SAFE_METHODS:
-            watch = admission.watch = Watch(call, admission.started)
-            timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
+        watch = admission.watch = watch_for(call, admission.started)
+        timeout = given if watch is None else Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
             response = self._adapter.send(
                 request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
