@@ -279,7 +279,7 @@ class _SyncPort(_Port, Threads):
         return plain(function, *args)
 
     async def read(self, response: Any) -> Answer:
-        return _whole(response, response.read())
+        return Answer.decoded(response.status_code, response.headers.multi_items(), response.read())
 
 
 class _AsyncPort(_Port, Loops):
@@ -337,7 +337,7 @@ class _AsyncPort(_Port, Loops):
         return await value if hasattr(value, "__await__") else value
 
     async def read(self, response: Any) -> Answer:
-        return _whole(response, await response.aread())
+        return Answer.decoded(response.status_code, response.headers.multi_items(), await response.aread())
 
 
 class _SyncUploads(_SyncPort):
@@ -387,12 +387,6 @@ def _framing(request: Any) -> list[tuple[str, str]]:
     """How the library framed a body that is sent as it is."""
     names = ("content-length", "transfer-encoding")
     return [(name, request.headers[name]) for name in names if name in request.headers]
-
-
-def _whole(response: Any, content: bytes) -> Answer:
-    left = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in left]
-    return Answer(response.status_code, headers=headers, content=content)
 
 
 class _Mounted:

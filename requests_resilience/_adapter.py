@@ -228,9 +228,7 @@ class _Port(Threads):
         return await on_behalf(call, other, self)
 
     async def read(self, response: Any) -> Answer:
-        left = {"content-encoding", "content-length", "transfer-encoding"}
-        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
-        return Answer(response.status_code, headers=headers, content=response.content)
+        return Answer.decoded(response.status_code, response.headers.items(), response.content)
 
     def fields(self, call: Call) -> list[tuple[Any, Any]]:
         return list(call.request.headers.items())
