@@ -125,7 +125,7 @@ class Call(Report):
     slot: Any = None
     """Its place among remembered answers."""
     last: Any = None
-    """The attempt whose answer was handed over as the call's failure."""
+    """While it is silent: the attempt whose answer was handed over as its failure, and may have to be let go."""
     paid: bool = False
     """The attempt under way was paid for from the retry budget."""
     waited: float = 0.0

@@ -85,7 +85,7 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
 
 async def _let_go(call: Call, trouble: Trouble) -> None:
     """The host's own answer is not wanted: its verdict falls, its connection goes back."""
-    admission = call.last
+    admission, call.last = call.last, None
     if admission is not None:
         await trouble.runtime.discard(trouble.response, admission)
         admission.finish()
@@ -94,7 +94,13 @@ async def _let_go(call: Call, trouble: Trouble) -> None:
 async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
     """Run `other`, a call to another host, for `call`: its answer, or the exception it failed with."""
     other.deadline = earliest(other.deadline, call.deadline)
-    result = await run(other, runtime)
+    other.silent = True
+    try:
+        result = await run(other, runtime)
+    finally:
+        other.silent = False
+        if other.state.hub.listening:
+            telling.call_ended(other)
     call.join(other)
     if isinstance(result, Failed):
         return result.error
@@ -102,6 +108,7 @@ async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
         return runtime.exception(other, result)
     trouble = _trouble(other, runtime, result)
     if trouble is None and result.status_code not in _NOT_LET_IN:
+        other.last = None  # as in `run_degrading`
         return result
     rejection = Rejection(Reason.NOT_RETRYABLE, other.state.name, response=result)
     error = trouble.error if trouble is not None else runtime.exception(other, rejection)
