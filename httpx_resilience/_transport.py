@@ -14,7 +14,7 @@ from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
-from httpx_resilience._upload import give_back, lend, prepare, repeatable
+from httpx_resilience._upload import give_back, is_lent, lend, prepare
 from seawall.classification import streams
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
@@ -175,9 +175,9 @@ class _Port(ABC):
         return self.library.outcome(error)
 
     def repeatable(self, call: Call) -> Repeatable:
-        request, retry = call.request, call.policy.retry
-        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
-        return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
+        stream = call.request.stream
+        body = call.upload.can_repeat if is_lent(call) else self.library.is_replayable(stream)
+        return Repeatable.of(call.request, call.policy.retry, body=body)
 
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
         original = call.request
@@ -353,9 +353,6 @@ class _SyncUploads(_SyncPort):
             give_back(call)
             call.upload.release()
 
-    def repeatable(self, call: Call) -> Repeatable:
-        return repeatable(call, super().repeatable(call))
-
 
 class _AsyncUploads(_AsyncPort):
     """For requests whose body is read while it is sent."""
@@ -369,9 +366,6 @@ class _AsyncUploads(_AsyncPort):
         finally:
             give_back(call)
             await call.upload.release()
-
-    def repeatable(self, call: Call) -> Repeatable:
-        return repeatable(call, super().repeatable(call))
 
 
 def pass_on(call: Call, request: Any, response: Any, deadline: float) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seawall.bodies import AsyncReplayable, Replayable
-from seawall.policies.retry import Repeatable
 
 if TYPE_CHECKING:
     from httpx_resilience._library import Library
@@ -37,7 +36,7 @@ def prepare(call: Call, library: Library, kind: type[Any]) -> None:
 def lend(call: Call) -> None:
     """Put the upload in the place of the body it is for."""
     call.upload.error = None
-    if _is_in_place(call):
+    if is_lent(call):
         call.request.stream = call.upload
 
 
@@ -48,14 +47,7 @@ def give_back(call: Call) -> None:
         request.stream = upload.given
 
 
-def repeatable(call: Call, otherwise: Repeatable) -> Repeatable:
-    """Whether it can be read again is known to the upload, unless something else stands in its place now."""
-    if _is_in_place(call):
-        otherwise.body = call.upload.can_repeat
-    return otherwise
-
-
-def _is_in_place(call: Call) -> bool:
-    """Is it still the user's body that would be sent, or what another send of the same request put there for it?"""
+def is_lent(call: Call) -> bool:
+    """Has the call an upload for the body that would be sent: the user's, or what another send put in its place?"""
     stream, upload = call.request.stream, call.upload
-    return stream is upload.given or type(stream) is type(upload)
+    return upload is not None and (stream is upload.given or type(stream) is type(upload))

@@ -199,10 +199,11 @@ class _Port(Threads):
         return outcome(error)
 
     def repeatable(self, call: Call) -> Repeatable:
-        request, retry = call.request, call.policy.retry
-        replayable = request.body is None or isinstance(request.body, bytes | str)
-        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
-        return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
+        body, upload = call.request.body, call.upload
+        in_memory = body is None or isinstance(body, bytes | str)
+        return Repeatable.of(
+            call.request, call.policy.retry, body=in_memory or (upload is not None and upload.can_repeat)
+        )
 
     async def call(self, function: Any, *args: Any) -> Any:
         return plain(function, *args)
@@ -275,11 +276,6 @@ class _Uploads(_Port):
             return await super().send(call, admission)
         finally:
             give_back(call)
-
-    def repeatable(self, call: Call) -> Repeatable:
-        known = super().repeatable(call)
-        known.body = known.body or call.upload.can_repeat
-        return known
 
 
 def _framing(request: Any) -> dict[str, str]:
