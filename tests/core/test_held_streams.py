@@ -306,7 +306,6 @@ def test__interrupted_while_held__everything_comes_back_and_nobody_is_blamed() -
 def test__llm_preset__repeats_a_post_whose_stream_failed() -> None:
     policy = Resilience(Policy.llm()).policy_for("POST", "https://a.test/")
     assert policy.inspect_streams is True
-    assert policy.pending == ()
     assert isinstance(policy.retry, Retry)
     stage = Stage(Policy.llm(), events(START, OVERLOADED), events(DELTA))
     assert told(stage, POST)[1] == [FAILED, GOOD]
