@@ -14,9 +14,8 @@ from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
 from httpx_resilience._library import Library, library_of
 from httpx_resilience._network import clamp, close_all, left_behind, needs_scopes, unclamp
 from httpx_resilience._stream import ReadAhead
-from httpx_resilience._upload import error_of, give_back, lend, prepare, repeatable
+from httpx_resilience._upload import give_back, is_lent, lend, prepare
 from seawall.classification import streams
-from seawall.clocks import Watch
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
 from seawall.degrading import journey, on_behalf
@@ -26,6 +25,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
 from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
+from seawall.judging import watch_for
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
@@ -36,7 +36,7 @@ from seawall.mounted import (
     watch_below,
 )
 from seawall.outcome import Rejection
-from seawall.policies.retry import SAFE_METHODS, Repeatable
+from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, plain, run_sync
@@ -86,12 +86,8 @@ class _Port(ABC):
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
-        request, limits, policy = call.request, call.limits, call.policy
-        is_passive = limits.passive and call.deadline is None and policy.inspect_streams is False
-        if is_passive and request.method in SAFE_METHODS:
-            return None
-        watch = admission.watch = Watch(call, admission.started)
-        return LiveTimeouts.of(given_timeouts(request), watch, is_hard=self.is_hard)
+        watch = admission.watch = watch_for(call, admission.started)
+        return None if watch is None else LiveTimeouts.of(given_timeouts(call.request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -179,9 +175,9 @@ class _Port(ABC):
         return self.library.outcome(error)
 
     def repeatable(self, call: Call) -> Repeatable:
-        request, retry = call.request, call.policy.retry
-        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
-        return Repeatable(request.method.upper(), body=self.library.is_replayable(request.stream), has_key=has_key)
+        stream = call.request.stream
+        body = call.upload.can_repeat if is_lent(call) else self.library.is_replayable(stream)
+        return Repeatable.of(call.request, call.policy.retry, body=body)
 
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
         original = call.request
@@ -283,7 +279,7 @@ class _SyncPort(_Port, Threads):
         return plain(function, *args)
 
     async def read(self, response: Any) -> Answer:
-        return _whole(response, response.read())
+        return Answer.decoded(response.status_code, response.headers.multi_items(), response.read())
 
 
 class _AsyncPort(_Port, Loops):
@@ -341,7 +337,7 @@ class _AsyncPort(_Port, Loops):
         return await value if hasattr(value, "__await__") else value
 
     async def read(self, response: Any) -> Answer:
-        return _whole(response, await response.aread())
+        return Answer.decoded(response.status_code, response.headers.multi_items(), await response.aread())
 
 
 class _SyncUploads(_SyncPort):
@@ -357,12 +353,6 @@ class _SyncUploads(_SyncPort):
             give_back(call)
             call.upload.release()
 
-    def error(self, call: Call, error: Exception) -> Outcome:
-        return error_of(call, error) or super().error(call, error)
-
-    def repeatable(self, call: Call) -> Repeatable:
-        return repeatable(call, super().repeatable(call))
-
 
 class _AsyncUploads(_AsyncPort):
     """For requests whose body is read while it is sent."""
@@ -376,12 +366,6 @@ class _AsyncUploads(_AsyncPort):
         finally:
             give_back(call)
             await call.upload.release()
-
-    def error(self, call: Call, error: Exception) -> Outcome:
-        return error_of(call, error) or super().error(call, error)
-
-    def repeatable(self, call: Call) -> Repeatable:
-        return repeatable(call, super().repeatable(call))
 
 
 def pass_on(call: Call, request: Any, response: Any, deadline: float) -> None:
@@ -397,12 +381,6 @@ def _framing(request: Any) -> list[tuple[str, str]]:
     """How the library framed a body that is sent as it is."""
     names = ("content-length", "transfer-encoding")
     return [(name, request.headers[name]) for name in names if name in request.headers]
-
-
-def _whole(response: Any, content: bytes) -> Answer:
-    left = {"content-encoding", "content-length", "transfer-encoding"}
-    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in left]
-    return Answer(response.status_code, headers=headers, content=content)
 
 
 class _Mounted:
@@ -587,9 +565,8 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def _settle_in(self, request: Any) -> _AsyncPort:
         library = library_of(request)
         if self.inner is None:
-            self.inner = library.async_transport(
-                **self._own_limits(library)
-            )  # nothing awaited in between: one, whatever tasks come together
+            # Nothing awaited in between: one, whatever tasks come together.
+            self.inner = library.async_transport(**self._own_limits(library))
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()

@@ -10,14 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seawall.bodies import AsyncReplayable, Replayable
-from seawall.classification import of_error
-from seawall.outcome import ErrorKind
-from seawall.policies.retry import Repeatable
 
 if TYPE_CHECKING:
     from httpx_resilience._library import Library
     from seawall._story import Call
-    from seawall.outcome import Outcome
 
 
 def prepare(call: Call, library: Library, kind: type[Any]) -> None:
@@ -40,7 +36,7 @@ def prepare(call: Call, library: Library, kind: type[Any]) -> None:
 def lend(call: Call) -> None:
     """Put the upload in the place of the body it is for."""
     call.upload.error = None
-    if _is_in_place(call):
+    if is_lent(call):
         call.request.stream = call.upload
 
 
@@ -51,19 +47,7 @@ def give_back(call: Call) -> None:
         request.stream = upload.given
 
 
-def error_of(call: Call, error: Exception) -> Outcome | None:
-    """What the body raised is its maker's, whatever error of the library it looks like. None: it raised nothing."""
-    return None if call.upload.error is None else of_error(error, ErrorKind.FOREIGN)
-
-
-def repeatable(call: Call, otherwise: Repeatable) -> Repeatable:
-    """Whether it can be read again is known to the upload, unless something else stands in its place now."""
-    if _is_in_place(call):
-        otherwise.body = call.upload.can_repeat
-    return otherwise
-
-
-def _is_in_place(call: Call) -> bool:
-    """Is it still the user's body that would be sent, or what another send of the same request put there for it?"""
+def is_lent(call: Call) -> bool:
+    """Has the call an upload for the body that would be sent: the user's, or what another send put in its place?"""
     stream, upload = call.request.stream, call.upload
-    return stream is upload.given or type(stream) is type(upload)
+    return upload is not None and (stream is upload.given or type(stream) is type(upload))

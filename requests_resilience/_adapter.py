@@ -20,8 +20,7 @@ from requests_resilience._network import Clocks, clamp, unclamp
 from requests_resilience._stream import Body, ReadAhead, follow, served_again
 from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
 from seawall._story import attach
-from seawall.classification import of_error, streams
-from seawall.clocks import Watch
+from seawall.classification import streams
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
 from seawall.degrading import journey, on_behalf
@@ -29,6 +28,7 @@ from seawall.drivers.threads import Threads
 from seawall.errors import dress, to_raise
 from seawall.flow import Failed, turned_away
 from seawall.idempotency import add_key
+from seawall.judging import watch_for
 from seawall.mounted import (
     PEEK_BYTES,
     PEEK_SECONDS,
@@ -38,8 +38,8 @@ from seawall.mounted import (
     watch_above,
     watch_below,
 )
-from seawall.outcome import ErrorKind, Rejection
-from seawall.policies.retry import SAFE_METHODS, Repeatable
+from seawall.outcome import Rejection
+from seawall.policies.retry import Repeatable
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import Stopped, plain, run_sync
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from requests import PreparedRequest
 
     from seawall._story import Call
+    from seawall.clocks import Watch
     from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome
     from seawall.routing import Route
@@ -77,11 +78,8 @@ class _Port(Threads):
         request = call.request
         stream, given, verify, cert, proxies = call.sending
         connect, read, total = _client_limits(given)
-        timeout, watch = given, None
-        is_passive = call.limits.passive and call.deadline is None and call.policy.inspect_streams is False
-        if not is_passive or request.method not in SAFE_METHODS:
-            watch = admission.watch = Watch(call, admission.started)
-            timeout = Clocks(watch, earliest(connect, total), earliest(read, total))
+        watch = admission.watch = watch_for(call, admission.started)
+        timeout = given if watch is None else Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
             response = self._adapter.send(
                 request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
@@ -204,10 +202,11 @@ class _Port(Threads):
         return outcome(error)
 
     def repeatable(self, call: Call) -> Repeatable:
-        request, retry = call.request, call.policy.retry
-        replayable = request.body is None or isinstance(request.body, bytes | str)
-        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
-        return Repeatable((request.method or "GET").upper(), body=replayable, has_key=has_key)
+        body, upload = call.request.body, call.upload
+        in_memory = body is None or isinstance(body, bytes | str)
+        return Repeatable.of(
+            call.request, call.policy.retry, body=in_memory or (upload is not None and upload.can_repeat)
+        )
 
     async def call(self, function: Any, *args: Any) -> Any:
         return plain(function, *args)
@@ -233,9 +232,7 @@ class _Port(Threads):
         return await on_behalf(call, other, self)
 
     async def read(self, response: Any) -> Answer:
-        left = {"content-encoding", "content-length", "transfer-encoding"}
-        headers = [(name, value) for name, value in response.headers.items() if name.lower() not in left]
-        return Answer(response.status_code, headers=headers, content=response.content)
+        return Answer.decoded(response.status_code, response.headers.items(), response.content)
 
     def fields(self, call: Call) -> list[tuple[Any, Any]]:
         return list(call.request.headers.items())
@@ -282,16 +279,6 @@ class _Uploads(_Port):
             return await super().send(call, admission)
         finally:
             give_back(call)
-
-    def error(self, call: Call, error: Exception) -> Outcome:
-        """What the body raised is its maker's, whatever error of a library it looks like."""
-        broken = call.upload.error is not None
-        return of_error(error, ErrorKind.FOREIGN) if broken else super().error(call, error)
-
-    def repeatable(self, call: Call) -> Repeatable:
-        known = super().repeatable(call)
-        known.body = known.body or call.upload.can_repeat
-        return known
 
 
 def _framing(request: Any) -> dict[str, str]:

@@ -127,7 +127,7 @@ class Call(Report):
     copy: Any = None
     """Of the last attempt's answer, if it was whole before it was judged."""
     last: Any = None
-    """The attempt whose answer was handed over as the call's failure."""
+    """While it is silent: the attempt whose answer was handed over as its failure, and may have to be let go."""
     paid: bool = False
     """The attempt under way was paid for from the retry budget."""
     waited: float = 0.0

@@ -133,7 +133,7 @@ class DeadlineExceeded(ResilienceError):
     """A clock of ours ran out."""
 
     scope: str = _fact("total")
-    """Which: "connect", "attempt", "idle" or "total"."""
+    """Which, by its name in `Timeouts`; "total" for a deadline from around, too."""
     duration: float | None = _fact(None)
     """Its length in seconds; None if it was inherited as an instant."""
 

@@ -17,7 +17,7 @@ from seawall.degrading import journey
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
-from seawall.flow import Failed, turned_away
+from seawall.flow import REASONS, Failed, turned_away
 from seawall.outcome import Again, Ending, ErrorKind, Outcome, Reason, Rejection, Sent, Verdict, reject_async
 from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped, plain, run_sync
@@ -89,9 +89,7 @@ class _Execution:
         if call.deadline is not None and now > call.deadline:
             raise TimeoutError
         limit = call.limits.attempt
-        if (
-            limit is not None and now - admission.started > limit
-        ):  # late, but here: the caller gets it, the provider is blamed
+        if limit is not None and now - admission.started > limit:  # late, but here: the provider is blamed
             admission.outcome = Outcome(Verdict.FAILURE, ErrorKind.TIMEOUT, Again.NO, status=200)
         admission.is_over = True
         return _Result(value)
@@ -292,20 +290,12 @@ def _unwrap(call: Call, result: Any) -> Any:
             raise error  # it says all there is to say
         finally:
             del error
-    kind = {
-        Ending.BUDGET_EXHAUSTED: errors.RetryBudgetExhausted,
-        Ending.ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded,
-        Ending.OUT_OF_TIME: errors.MaxRetriesExceeded,
-        Ending.SERVER_DELAY_TOO_LONG: errors.MaxRetriesExceeded,
-        Ending.REFUSED: errors.MaxRetriesExceeded,
-    }.get(call.ending or Ending.NOT_RETRYABLE, errors.NonRetryable)
-    ending = call.ending if call.ending not in (None, Ending.ANSWERED) else Ending.NOT_RETRYABLE
-    reason = f"{type(error).__name__}, {ending.value if ending else ''}"
-    policy = "budget" if kind is errors.RetryBudgetExhausted else "retry"
+    kind, policy = errors.BY_REASON[REASONS.get(call.ending, Reason.NOT_RETRYABLE)]
+    ending = Ending.NOT_RETRYABLE if call.ending is None or call.ending is Ending.ANSWERED else call.ending
     raise kind(
         host=call.state.name,
         policy=policy,
-        reason=reason,
+        reason=f"{type(error).__name__}, {ending.value}",
         attempts=len(call.attempts),
         elapsed=call.elapsed,
         last_error=error,

@@ -1,4 +1,4 @@
-"""What the end of an attempt means for its call: outcome, whose clock rang, and whether another may follow.
+"""What an attempt means for its call: who watches it, its outcome, whose clock rang, and whether another may follow.
 
 Everything here is arithmetic on one call; the flow acts on it.
 """
@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall import backoff, telling
 from seawall._story import attach
 from seawall.classification import of_error, of_event, of_response
-from seawall.clocks import EARLY
+from seawall.clocks import EARLY, Watch
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
-from seawall.policies.retry import may_repeat
+from seawall.policies.retry import SAFE_METHODS, may_repeat
 from seawall.runtime import OutOfTime
 
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
-    from seawall.clocks import Watch
     from seawall.outcome import Outcome
     from seawall.policies.bulkhead import Ticket
     from seawall.policies.retry import Retry
@@ -29,6 +28,18 @@ if TYPE_CHECKING:
     from seawall.runtime import Runtime
 
 _TIMED_OUT: Final = (ErrorKind.TIMEOUT, ErrorKind.CONNECTION_TIMEOUT, ErrorKind.POOL_TIMEOUT)
+
+
+def watch_for(call: Call, started: float) -> Watch | None:
+    """The clocks of an attempt; None: none of ours runs, and nobody will ask what it wrote or when content came."""
+    if (
+        call.limits.passive
+        and call.deadline is None
+        and call.policy.inspect_streams is False
+        and call.request.method in SAFE_METHODS
+    ):
+        return None
+    return Watch(call, started)
 
 
 def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
@@ -41,7 +52,7 @@ def judge_response(call: Call, admission: Admission, response: Any) -> Outcome:
 
 
 def judge_error(call: Call, admission: Admission, error: Exception, runtime: Runtime, now: float) -> Outcome:
-    outcome = runtime.error(call, error)
+    outcome = _meaning(call, error, runtime)
     if isinstance(error, OutOfTime):
         outcome = of_error(error, ErrorKind.TIMEOUT)
     if outcome.kind in _TIMED_OUT:
@@ -53,6 +64,12 @@ def judge_error(call: Call, admission: Admission, error: Exception, runtime: Run
     if outcome.sent is not Sent.NO:
         call.may_be_done = True
     return outcome
+
+
+def _meaning(call: Call, error: Exception, runtime: Runtime) -> Outcome:
+    """What the request's own body raised is its maker's, whatever error of the library it looks like."""
+    broken = call.upload is not None and call.upload.error is not None
+    return of_error(error, ErrorKind.FOREIGN) if broken else runtime.error(call, error)
 
 
 def _correct(outcome: Outcome, watch: Watch) -> None:
@@ -103,7 +120,7 @@ def judge_stream(
     """What an answer was, held until its first content: as its headers said, unless it told of an error or broke."""
     if error is None:
         return _told(call, admission) or outcome
-    outcome = _of_body(admission, error, runtime.error(call, error))
+    outcome = _of_body(admission, error, _meaning(call, error, runtime))
     outcome.status = admission.status
     _ask_user(call, outcome)
     admission.outcome = outcome

@@ -16,6 +16,7 @@ from seawall import (
     MaxRetriesExceeded,
     NonRetryable,
     RetryBudgetExhausted,
+    SimplifiedResponse,
     Timeouts,
     Verdict,
 )
@@ -88,6 +89,14 @@ def test__failed_to_the_end__says_why_and_keeps_the_last(
     assert error.report is not None
     assert len(error.report.attempts) == times
     assert seawall.report(error) is error.report
+
+
+@both
+def test__not_waited_for__while_there_is_a_way_to_degrade__is_out_of_retries(way: Way) -> None:
+    nothing = SimplifiedResponse(lambda request, error: None)
+    policy = only(retry=at_once(base_delay=5, max_delay=5), degrade=[nothing], degrade_after=0)
+    with pytest.raises(MaxRetriesExceeded, match="not waited for"):
+        way(gateway(policy), "primary", Operation(ValueError("no")))
 
 
 @both

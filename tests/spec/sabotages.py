@@ -28,7 +28,6 @@ OUTBOX = "core/seawall/stores/outbox.py"
 QUEUE = "core/seawall/degrade/queue.py"
 SIMPLIFIED = "core/seawall/degrade/simplified.py"
 HOST = "core/seawall/host.py"
-HTTPX_UPLOAD = "httpx_resilience/_upload.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
 IDEMPOTENCY = "core/seawall/idempotency.py"
 HTTPX_NETWORK = "httpx_resilience/_network.py"
@@ -172,12 +171,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S2.22", JUDGING, "if retry is None or call.nested:", "if retry is not None:"),
     ("S2.23", JUDGING, 'if "budget" not in call.exempt:', 'if "budget" in call.exempt:'),
     ("S2.24", FLOW, "Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS", "Ending.ATTEMPTS_EXHAUSTED: Reason.NOT_RETRYABLE"),
-    ("S2.24", EXECUTION, "ATTEMPTS_EXHAUSTED: errors.MaxRetriesExceeded", "ATTEMPTS_EXHAUSTED: errors.NonRetryable"),
     ("S2.25", FLOW, "Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE", "Ending.NOT_RETRYABLE: Reason.ATTEMPTS"),
-    ("S2.25", EXECUTION, "Ending.NOT_RETRYABLE, errors.NonRetryable)",
-     "Ending.NOT_RETRYABLE, errors.MaxRetriesExceeded)"),
     ("S2.26", FLOW, "Ending.BUDGET_EXHAUSTED: Reason.BUDGET", "Ending.BUDGET_EXHAUSTED: Reason.ATTEMPTS"),
-    ("S2.26", EXECUTION, "BUDGET_EXHAUSTED: errors.RetryBudgetExhausted", "BUDGET_EXHAUSTED: errors.NonRetryable"),
     ("S2.27", BOOK, "pattern.rank, reverse=True", "pattern.rank, reverse=False"),
     ("S2.27", BOOK, "if pattern.covers(*origin)\n", "if True\n"),
     # 3 Retry budget
@@ -377,7 +372,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W07e", BODIES, "self._kept += piece", "self._kept += piece[:1]"),
     ("W07e", BODIES, "<= self._room:", "<= self._room + 9999:"),
     ("W07e", BODIES, "if got < self._got:", "if got > self._got:"),
-    ("W07e", HTTPX_UPLOAD, "None if call.upload.error is None else", "None if call.upload is not None else"),
+    ("W07e", JUDGING, "call.upload.error is not None", "call.upload.error is None"),
     ("W07f", IDEMPOTENCY, "if keys.are_free_for(call):", "if keys.are_free_for(call) or True:"),
     ("W07f", IDEMPOTENCY, "elif name in request.headers:", "elif name not in request.headers:"),
     ("W08a", HOST, "self.budget.sample(verdict is Verdict.SUCCESS, now)", "self.budget.give_back()"),

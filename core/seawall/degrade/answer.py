@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json as jsonlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+_OF_THE_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class Answer:
@@ -57,6 +59,12 @@ class Answer:
         answer = cls.__new__(cls)
         answer.status, answer.headers, answer.content = status, tuple(headers), content
         return answer
+
+    @classmethod
+    def decoded(cls, status: int, headers: Iterable[tuple[str, str]], content: bytes) -> Answer:
+        """A library's answer whose body was decoded: what its header said of the body as sent is left out."""
+        kept = [(name, value) for name, value in headers if name.lower() not in _OF_THE_TRANSFER]
+        return cls(status, headers=kept, content=content)
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}, {len(self.content)} bytes>"

@@ -2,14 +2,14 @@
 
 One slow host must not take every thread, task and connection of the process.
 The name is Nygard's ("Release It!"). Permits out are not counted up and down: they
-are the set of live admissions, so that an interrupt between two
-bytecodes cannot lose one: when an admission dies unsettled, the callback of its weak
-reference appends to a list, and the next visit tidies up. (Such a callback can run
-inside any allocation, also while this thread holds the lock, so it may do no more.)
+are the set of live admissions, so that an interrupt between two bytecodes cannot lose
+one. When an admission dies unsettled, the callback of its weak reference appends to a
+list, and the next visit tidies up. (Such a callback can run inside any allocation,
+also while this thread holds the lock, so it may do no more.)
 
-Waiters are threads, asyncio tasks (of any loop) and trio tasks in one FIFO
-queue. A free permit is *granted* to the first; the woken waiter *claims* it under
-the host's lock. A grant nobody claims (its loop was stopped, its task is dead)
+Waiters are threads, asyncio tasks (of any loop) and trio tasks in one FIFO queue.
+A free permit is *granted* to the first; the woken waiter *claims* it under the
+host's lock. A grant nobody claims (its loop was stopped, its task is dead)
 lapses and goes to the next: `asyncio.Semaphore` and its like serve one loop and
 have lost waiters on cancellation for years.
 """

@@ -125,6 +125,12 @@ class Repeatable:
         """Can the same bytes be sent again?"""
         self.has_key = has_key
 
+    @classmethod
+    def of(cls, request: Any, retry: Retry | None, *, body: bool) -> Repeatable:
+        """Of a library's request, under this policy."""
+        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
+        return cls((request.method or "GET").upper(), body=body, has_key=has_key)
+
     def is_safe(self, methods: Collection[str] | None) -> bool:
         """Does a second execution do no more than the first?"""
         return self.has_key or self.method in (SAFE_METHODS if methods is None else methods)
