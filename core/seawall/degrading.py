@@ -35,7 +35,7 @@ def journey(call: Call, runtime: Runtime) -> Coroutine[Any, Any, Any]:
 
 async def run_degrading(call: Call, runtime: Runtime) -> Any:
     steps, deadline = call.policy.degrade, call.deadline
-    call.silent = call.keeps_last = True
+    call.silent = True
     for step in steps:
         step.begin(call, runtime)
     if deadline is not None:
