@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
-from seawall.policies.retry import SAFE_METHODS
+from seawall.policies.retry import IDEMPOTENT_METHODS
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -26,7 +26,7 @@ def add_key(call: Call) -> None:
     """Give the request a key of its own, unless it needs none or has one."""
     retry = call.policy.retry
     request: Any = call.request
-    if retry is None or request.method.upper() in SAFE_METHODS:
+    if retry is None or request.method.upper() in IDEMPOTENT_METHODS:
         return
     name = retry.idempotency_header
     present = request.headers.get(name)

@@ -15,7 +15,7 @@ from seawall.classification import of_error, of_event, of_response
 from seawall.clocks import EARLY, Watch
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
 from seawall.policies.bulkhead import CLAIM_WITHIN
-from seawall.policies.retry import SAFE_METHODS, may_repeat
+from seawall.policies.retry import IDEMPOTENT_METHODS, may_repeat
 from seawall.runtime import OutOfTime
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def watch_for(call: Call, started: float) -> Watch | None:
         call.limits.passive
         and call.deadline is None
         and call.policy.inspect_streams is False
-        and call.request.method in SAFE_METHODS
+        and call.request.method in IDEMPOTENT_METHODS
     ):
         return None
     return Watch(call, started)

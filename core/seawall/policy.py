@@ -15,7 +15,7 @@ from seawall.outcome import reject_async
 from seawall.policies.breaker import Breaker
 from seawall.policies.budget import AdaptiveBudget, RetryBudget, TokenBudget
 from seawall.policies.bulkhead import Bulkhead
-from seawall.policies.retry import SAFE_METHODS, Retry
+from seawall.policies.retry import IDEMPOTENT_METHODS, Retry
 from seawall.policies.timeouts import Limits, Timeouts
 from seawall.scope import Scope, ScopeBlock
 
@@ -136,7 +136,7 @@ class Policy:
         """
         policy = cls(
             timeouts=Timeouts(attempt=None, first_byte=600, first_content=60, idle=60),
-            retry=Retry(methods=SAFE_METHODS | {"POST"}, idempotency_key="auto"),
+            retry=Retry(methods=IDEMPOTENT_METHODS | {"POST"}, idempotency_key="auto"),
             inspect_streams=True,
             rejections="respond",
         )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from seawall import _check
 from seawall.degrade.credentials import is_credential
 from seawall.outcome import Reason, Rejection
-from seawall.policies.retry import SAFE_METHODS, Retry
+from seawall.policies.retry import IDEMPOTENT_METHODS, Retry
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -100,7 +100,7 @@ class QueueForRetry:
         """May this request be sent twice, by its method or under a key?"""
         if not hasattr(request, "headers"):  # an operation of `execute`
             return False
-        methods = SAFE_METHODS if retry is None or retry.methods is None else retry.methods
+        methods = IDEMPOTENT_METHODS if retry is None or retry.methods is None else retry.methods
         return (request.method or "GET").upper() in methods or bool(request.headers.get(key_field(retry)))
 
     def keep(

@@ -19,7 +19,7 @@ from seawall.backoff import Growth, Jitter
 from seawall.outcome import Again, Attempt, Ending, ErrorKind, Outcome, reject_async
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]+\Z")
-SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
+IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """RFC 9110 §9.2.2 idempotent methods, and QUERY."""
 
 Condition = Callable[[Attempt, Any], "bool | None"]
@@ -133,7 +133,7 @@ class Repeatable:
 
     def is_safe(self, methods: Collection[str] | None) -> bool:
         """Does a second execution do no more than the first?"""
-        return self.has_key or self.method in (SAFE_METHODS if methods is None else methods)
+        return self.has_key or self.method in (IDEMPOTENT_METHODS if methods is None else methods)
 
 
 def may_repeat(
