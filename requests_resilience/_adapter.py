@@ -259,6 +259,7 @@ class _Port(Threads):
             status=answer.status,
             reason=responses.get(answer.status),
             preload_content=False,
+            enforce_content_length=False,  # what answered a HEAD tells the length of a body it has not
         )
         response = HTTPAdapter.build_response(self._adapter, call.request, raw)
         attach(response, call)

@@ -229,3 +229,11 @@ async def test__upload_that_is_not_remembered__is_not_read_for_its_key(kit: Kit,
     async with kit.mounted(only(degrade=[StaleResponse()])) as client:
         await client.request("POST", peer / "x", **given)
     assert file.total == 100_000
+
+
+async def test__head__is_remembered_with_the_length_it_told(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 123\r\n\r\n"), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        for _ in range(2):
+            got = await client.request("HEAD", peer / "x")
+            assert (got.status, got.header("content-length"), got.body) == (200, "123", b"")

@@ -83,7 +83,7 @@ class FallbackProvider:
                 reject_async(function, f"FallbackProvider: {name}")
             elif name in ("body", "response") and function is not None:
                 raise TypeError(f"FallbackProvider: {name}={function!r}: give a function")
-        if isinstance(methods, str):
+        if methods is not None and not _are_names(methods):
             raise TypeError(f"FallbackProvider: methods={methods!r}: give a set of method names")
         self.path = path
         self.headers = headers
@@ -168,6 +168,12 @@ class FallbackProvider:
 
     def __repr__(self) -> str:
         return f"FallbackProvider({', '.join(map(repr, self.origins))})"
+
+
+def _are_names(methods: Any) -> bool:
+    if not isinstance(methods, frozenset | set | list | tuple) or not methods:
+        return False
+    return all(isinstance(name, str) for name in methods)  # pyright: ignore[reportUnknownVariableType]
 
 
 _FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
