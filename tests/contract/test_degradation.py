@@ -172,7 +172,7 @@ async def test__fallback__unsafe_request_the_primary_may_have_executed__is_not_s
     assert other.count == 0
 
 
-@pytest.mark.parametrize("how", ["refused by us", "not sent", "429", "methods="])
+@pytest.mark.parametrize("how", ["refused by us", "not sent", "429", "a key", "methods="])
 async def test__fallback__unsafe_request__is_sent_where_that_is_safe(
     kit: Kit, stack: ExitStack, peer: Peer, other: Peer, how: str
 ) -> None:
@@ -189,7 +189,8 @@ async def test__fallback__unsafe_request__is_sent_where_that_is_safe(
     else:
         peer.script(answer(503))
     async with kit.mounted(resilience) as client:
-        assert (await client.request("POST", url, content=b"once")).status == 201
+        headers = {"Idempotency-Key": "k1"} if how == "a key" else {}
+        assert (await client.request("POST", url, content=b"once", headers=headers)).status == 201
     assert other.requests[0].body == b"once"
 
 

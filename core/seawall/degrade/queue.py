@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from seawall import _check
 from seawall.degrade.credentials import is_credential
 from seawall.outcome import Reason, Rejection
-from seawall.policies.retry import IDEMPOTENT_METHODS, Retry
+from seawall.policies.retry import IDEMPOTENT_METHODS, Retry, key_field
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -137,11 +137,6 @@ class QueueForRetry:
             if name.lower() not in RECOMPUTED | hop
             and (self.store_credentials or name.lower() == key.lower() or not is_credential(name))
         )
-
-
-def key_field(retry: Retry | None) -> str:
-    """The name of the header field with the idempotency key."""
-    return "Idempotency-Key" if retry is None else retry.idempotency_header
 
 
 def _declared_length(request: Any) -> int:

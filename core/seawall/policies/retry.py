@@ -114,6 +114,11 @@ class Retry:
         return outcome.again if outcome.again is not Again.NO else Again.SAFE
 
 
+def key_field(retry: Retry | None) -> str:
+    """The name of the header field with the idempotency key."""
+    return "Idempotency-Key" if retry is None else retry.idempotency_header
+
+
 class Repeatable:
     """What the mount knows of a request that may have to be sent again."""
 
@@ -128,7 +133,7 @@ class Repeatable:
     @classmethod
     def of(cls, request: Any, retry: Retry | None, *, body: bool) -> Repeatable:
         """Of a library's request, under this policy."""
-        has_key = retry is not None and bool(request.headers.get(retry.idempotency_header))
+        has_key = bool(request.headers.get(key_field(retry)))  # without retries too: a way to degrade may send it
         return cls((request.method or "GET").upper(), body=body, has_key=has_key)
 
     def is_safe(self, methods: Collection[str] | None) -> bool:
