@@ -314,7 +314,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     # 7 Graceful degradation
     ("S7.01", DEGRADING, "    for step in steps:\n        try:", "    for step in reversed(steps):\n        try:"),
     ("S7.02", STALE, "call.slot = state.slot(", "state.slot("),
-    ("S7.03", FALLBACK, "return result if self.response is None else", "return None if self.response is None else"),
+    ("S7.03", FALLBACK, "                    return result\n", "                    return None\n"),
     ("S7.04", SIMPLIFIED, "return await trouble.runtime.call(", "await trouble.runtime.call("),
     ("S7.05", ALTERNATIVES, "Reason.DEGRADED", "Reason.ATTEMPTS"),
     ("S7.06", QUEUE, "Reason.QUEUED", "Reason.DEGRADED"),
@@ -421,7 +421,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
      "            if name in _CREDENTIALS:\n                pass"),
     ("W16b", STALE, "call.slot = state.slot(", "state.slot("),
     ("W16c", MEMORY, "self._records.move_to_end(key)", "key"),
-    ("W17a", FALLBACK, "return result if self.response is None else", "return None if self.response is None else"),
+    ("W17a", FALLBACK, "                    return result\n", "                    return None\n"),
     ("W17b", SIMPLIFIED, "return await trouble.runtime.call(", "await trouble.runtime.call("),
     ("W17c", ALTERNATIVES, "Reason.DEGRADED", "Reason.ATTEMPTS"),
     ("W17d", QUEUE, "Reason.QUEUED", "Reason.DEGRADED"),
