@@ -241,8 +241,7 @@ async def test__fallback__breaks_off_while_it_is_rewritten__the_next_origin_answ
     peer.script(answer(503))
     broken.script(steps.short_body())
     other.script(answer(200, b"whole"))
-    fallback = FallbackProvider(broken.url, other.url, response=lambda whole: whole)
-    resilience = only(degrade=[fallback])
+    resilience = only(degrade=[FallbackProvider(broken.url, other.url, response=lambda whole: whole)])
     async with kit.mounted(resilience) as client:
         assert (await client.get(peer / "x")).body == b"whole"
     picture = resilience.snapshot(broken.url)

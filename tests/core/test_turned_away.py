@@ -154,10 +154,11 @@ def test__request__set_by_the_client_before_anybody_looked__stays() -> None:
 
 def test__refused_while_another_thread_looks__every_refusal_is_counted() -> None:
     stage = opened()
-    state, call = stage.call().state, stage.call()
+    call = stage.call()
+    state: Any = call.state
     before = stage.host.rejections
     state.turn_away(call, stage.now)
-    told: Any = state._told  # as a thread holds it that was interrupted just before it counts
+    told = state._told  # as a thread holds it that was interrupted just before it counts
     state.turn_away(call, stage.now)
     state.refuses(call, stage.now)  # another thread finds the refusal anew
     told[3].append(stage.now)

@@ -115,7 +115,9 @@ class Database:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, self._longest)
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute("PRAGMA cell_size_check=ON")
+            connection.execute("BEGIN")  # one look at all of it: somebody else may be making the file just now
             is_new = not self._is_ours(connection)
+            connection.execute("COMMIT")
             self._keep_in_wal(connection)
             if is_new:
                 self._create(connection)
@@ -126,7 +128,7 @@ class Database:
         return connection
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Has the file exactly our schema? False: it is empty. Raises for anything else."""
+        """Has the file exactly our schema? False: it is empty. Raises for anything else. Asked in a transaction."""
         held = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid LIMIT 50")
         found, version = tuple(sql for (sql,) in held), self._ask(connection, "PRAGMA user_version")
         if not found and version == 0:

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 import seawall
+from seawall.stores import database
 from seawall.stores.items import Item, OutboxError, OutboxFull, Receipt, Result
 from seawall.stores.outbox import OutboxFile
 from seawall.testing.virtual import VirtualClock
@@ -236,6 +238,23 @@ def test__threads__open_a_new_file_together(folder: Path) -> None:
         files = list(pool.map(lambda n: OutboxFile(folder / "outbox.db"), range(6)))
     put(files[0])
     assert [len(file) for file in files] == [1] * 6
+
+
+def test__open__while_another_makes_the_file__is_no_strangers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "outbox.db"
+    files: Any = database.Database
+    ask, others = files._ask, list[threading.Thread]()
+
+    def ask_late(self: Any, connection: Any, question: str) -> Any:
+        if not others:
+            others.append(threading.Thread(target=OutboxFile, args=(path,)))
+            others[0].start()
+            others[0].join(0.3)  # its end, if nothing of ours is in its way
+        return ask(self, connection, question)
+
+    monkeypatch.setattr(files, "_ask", ask_late)
+    OutboxFile(path)
+    others[0].join()
 
 
 def test__fork__both_sides_go_on(folder: Path) -> None:
