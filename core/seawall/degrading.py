@@ -2,7 +2,7 @@
 
 Around the flow, so that a policy without them pays nothing. "Failed" is what the host
 is blamed for, and our refusals: an error status of 500 or more, 408, 425, 429, an
-exception of the network. What is the caller's own (a 404, a bad URL, a cancellation) is
+exception of the network, a stream that failed before its first content. What is the caller's own (a 404, a bad URL, a cancellation) is
 handed over as it is: a stale answer there would hide a mistake.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from seawall import telling
 from seawall.degrade.step import Trouble
 from seawall.flow import REASONS, Failed, run
-from seawall.outcome import Ending, ErrorKind, Reason, Rejection
+from seawall.outcome import Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.scope import earliest
 
 if TYPE_CHECKING:
@@ -140,11 +140,16 @@ def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:
             return None
         return Trouble(call, runtime, error=result.error)
     status = result.status_code
-    if status < 500 and status not in _WORTH_IT:
+    if status < 500 and status not in _WORTH_IT and not _is_blamed(call):
         return None
     said = call.attempts[-1].retry_after if call.attempts else None
     rejection = Rejection(REASONS.get(call.ending, Reason.NOT_RETRYABLE), call.state.name, said, response=result)
     return Trouble(call, runtime, rejection=rejection, response=result)
+
+
+def _is_blamed(call: Call) -> bool:
+    """Is it the host's failure whatever its status says: an error told inside a 200, or by `classify`?"""
+    return call.last is not None and call.attempts[-1].verdict in (Verdict.FAILURE, Verdict.THROTTLED)
 
 
 def _reserved(call: Call, steps: tuple[Step, ...], deadline: float) -> float:

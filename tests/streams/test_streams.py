@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 import seawall
-from seawall import Ending, ErrorKind, HostSnapshot, Report, Resilience, Timeouts, Verdict
+from seawall import Ending, ErrorKind, FallbackProvider, HostSnapshot, Report, Resilience, Timeouts, Verdict
 from tests.contract.clients import Client, Kit, Stream
 from tests.contract.peer import Peer
 from tests.contract.settings import only, retrying, tripping
@@ -109,6 +109,20 @@ async def test__failed_before_its_first_content__is_repeated(kit: Kit, peer: Pee
     first, second = told(raw).attempts
     assert (first.status, first.verdict, second.verdict) == (200, Verdict.FAILURE, Verdict.SUCCESS)
     assert figures(resilience) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("name", BEFORE)
+async def test__failed_before_its_first_content__another_provider_answers(kit: Kit, peer: Peer, name: str) -> None:
+    peer.script(BEFORE[name])
+    with Peer() as other:
+        other.script(stream(*GOOD))
+        degrade = [FallbackProvider(other.url, methods={"POST"})]
+        resilience = inspecting(timeouts=Timeouts(first_content=0.4), degrade=degrade)
+        async with kit.mounted(resilience) as client:
+            got, error, raw = await read(client, peer / "x", "POST", content=b"once")
+    assert (got, error, peer.count, other.count) == (BODY, None, 1, 1)
+    assert told(raw).served_from == "fallback"
+    assert resilience.snapshot(peer.url).in_flight == 0
 
 
 @pytest.mark.parametrize("name", BEFORE)
