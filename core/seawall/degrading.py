@@ -2,8 +2,9 @@
 
 Around the flow, so that a policy without them pays nothing. "Failed" is what the host
 is blamed for, and our refusals: an error status of 500 or more, 408, 425, 429, an
-exception of the network, a stream that failed before its first content. What is the caller's own (a 404, a bad URL, a cancellation) is
-handed over as it is: a stale answer there would hide a mistake.
+exception of the network, a stream that failed before its first content. What is the
+caller's own (a 404, a bad URL, a cancellation) is handed over as it is: a stale answer
+there would hide a mistake.
 """
 
 from __future__ import annotations
