@@ -75,14 +75,14 @@ class _Port(ABC):
     __slots__ = ("_serial", "admission", "inner", "is_hard", "library", "resilience")
 
     def __init__(
-        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, serial: int, *, is_hard: bool
     ) -> None:
         self.inner = inner
         self.library = library
         self.admission = body
         self.resilience = resilience
         self.is_hard = is_hard
-        self._serial = next(_serials)
+        self._serial = serial
 
     def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
         """The timeouts to send with, where they must differ from the client's."""
@@ -286,9 +286,9 @@ class _AsyncPort(_Port, Loops):
     __slots__ = ("scoped",)
 
     def __init__(
-        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, *, is_hard: bool
+        self, inner: Any, library: Library, body: type[Admission], resilience: Resilience, serial: int, *, is_hard: bool
     ) -> None:
-        super().__init__(inner, library, body, resilience, is_hard=is_hard)
+        super().__init__(inner, library, body, resilience, serial, is_hard=is_hard)
         self.scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
@@ -403,6 +403,8 @@ class _Mounted:
         """The transport underneath; None until the first request tells which library's own is wanted."""
         self.resilience = resolve(resilience)
         self._routes = self.resilience.routes
+        self._serial = next(_serials)
+        """Whose remembered answers are not another transport's."""
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
@@ -470,6 +472,8 @@ class ResilientTransport(_Mounted, _SyncBase):
     def __init__(self, transport: Any = None, resilience: Given = None) -> None:
         _Mounted.__init__(self, transport, resilience, "handle_request")
         self._port: _SyncPort | None = None
+        self._uploads: Any = None
+        """Made with it, and before it: whoever sees the one has the other."""
 
     def handle_request(self, request: Any) -> Any:
         port = self._port or self._settle_in(request)
@@ -488,9 +492,8 @@ class ResilientTransport(_Mounted, _SyncBase):
                 result = run_sync(journey(call, port))
             else:
                 prepare(call, port.library, port.library.upload)
-                uploads = _SyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
                 try:
-                    result = run_sync(journey(call, uploads))
+                    result = run_sync(journey(call, self._uploads))
                 finally:
                     call.upload.forget()
         if call.answer is None:
@@ -508,7 +511,9 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = _SyncPort(self.inner, library, library.body, self.resilience, is_hard=self._is_hard)
+        given = self.inner, library, library.body, self.resilience, self._serial
+        self._uploads = _SyncUploads(*given, is_hard=self._is_hard)
+        self._port = _SyncPort(*given, is_hard=self._is_hard)
         return self._port
 
     def __enter__(self) -> Self:
@@ -533,6 +538,8 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     def __init__(self, transport: Any = None, resilience: Given = None) -> None:
         _Mounted.__init__(self, transport, resilience, "handle_async_request")
         self._port: _AsyncPort | None = None
+        self._uploads: Any = None
+        """Made with it, and before it: whoever sees the one has the other."""
 
     async def handle_async_request(self, request: Any) -> Any:
         port = self._port or await self._settle_in(request)
@@ -551,9 +558,8 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
                 result = await journey(call, port)
             else:
                 prepare(call, port.library, port.library.async_upload)
-                uploads = _AsyncUploads(port.inner, port.library, port.admission, self.resilience, is_hard=port.is_hard)
                 try:
-                    result = await journey(call, uploads)
+                    result = await journey(call, self._uploads)
                 finally:
                     await call.upload.forget()
         if call.answer is None:
@@ -570,7 +576,9 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        self._port = _AsyncPort(self.inner, library, library.async_body, self.resilience, is_hard=self._is_hard)
+        given = self.inner, library, library.async_body, self.resilience, self._serial
+        self._uploads = _AsyncUploads(*given, is_hard=self._is_hard)
+        self._port = _AsyncPort(*given, is_hard=self._is_hard)
         return self._port
 
     async def __aenter__(self) -> Self:

@@ -69,10 +69,10 @@ class _Port(Threads):
 
     admission = Body
 
-    def __init__(self, adapter: BaseAdapter, resilience: Resilience) -> None:
+    def __init__(self, adapter: BaseAdapter, resilience: Resilience, serial: int) -> None:
         self._adapter: Any = adapter
         self._resilience = resilience
-        self._serial = next(_serials)
+        self._serial = serial
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
@@ -320,7 +320,8 @@ class ResilientAdapter(BaseAdapter):
         self.inner: BaseAdapter = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
-        self._port = _Port(self.inner, self.resilience)
+        given = self.inner, self.resilience, next(_serials)
+        self._port, self._uploads = _Port(*given), _Uploads(*given)
         self._is_hard = self.resilience.hard_deadlines and clamp(
             self.inner, keep_alive(self.resilience) if adapter is None else None
         )
@@ -356,7 +357,7 @@ class ResilientAdapter(BaseAdapter):
             else:
                 prepare(call)
                 try:
-                    result = run_sync(journey(call, _Uploads(self.inner, self.resilience)))
+                    result = run_sync(journey(call, self._uploads))
                 finally:
                     call.upload.forget()
         if call.answer is None:

@@ -113,7 +113,7 @@ class _Execution:
         return None  # an operation has no origin: `execute_with_fallback` is its other provider
 
     async def read(self, response: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError("nothing is forwarded, so nothing of another origin's is read")
 
     def fields(self, call: Call) -> list[tuple[Any, Any]]:
         return list(getattr(call.request, "headers", {}).items())

@@ -152,9 +152,11 @@ def test__wake__before_on_wake__is_not_lost() -> None:
 
 
 def test__wake__with_nobody_listening__is_harmless() -> None:
-    ticket = Ticket(0)
+    ticket, woken = Ticket(0), list[str]()
     ticket.wake()
     ticket.wake()
+    ticket.on_wake(lambda: woken.append("up"))
+    assert woken == ["up"]
 
 
 def test__sleep_on__forgets_the_last_wake() -> None:

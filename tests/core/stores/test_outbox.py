@@ -253,8 +253,10 @@ def test__open__while_another_makes_the_file__is_no_strangers(folder: Path, monk
         return ask(self, connection, question)
 
     monkeypatch.setattr(files, "_ask", ask_late)
-    OutboxFile(path)
+    file = OutboxFile(path)
     others[0].join()
+    put(file)
+    assert len(OutboxFile(path)) == 1
 
 
 def test__fork__both_sides_go_on(folder: Path) -> None:
