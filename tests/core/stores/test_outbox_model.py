@@ -232,11 +232,17 @@ class OutboxModel(RuleBasedStateMachine):
             assert len(self.file) == len(waiting)
 
 
+RARE = {
+    "full", "made room", "expired", "forgotten", "taken over", "locked away by a clock", "fenced off", "late",
+    "done", "failed", "crash",
+}  # fmt: skip
+
+
 def test__outbox__any_workers__keep_it_as_the_naive_model_says() -> None:
     OutboxModel.reached.clear()
     walk = settings(max_examples=100, stateful_step_count=40, deadline=None)
-    run_state_machine_as_test(OutboxModel, settings=walk)
-    assert set(OutboxModel.reached) == {
-        "full", "made room", "expired", "forgotten", "taken over", "locked away by a clock", "fenced off", "late",
-        "done", "failed", "crash",
-    }  # fmt: skip
+    for _ in range(10):  # one run misses the rarest about one time in five
+        run_state_machine_as_test(OutboxModel, settings=walk)
+        if set(OutboxModel.reached) == RARE:
+            return
+    assert set(OutboxModel.reached) == RARE
