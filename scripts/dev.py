@@ -31,7 +31,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = str(BIN / "python")
 STAMP = VENV / "seawall-setup"
-EXTRAS = ".[httpx,httpx2,requests,demo]"
+EXTRAS = ".[httpx,httpx2,requests,install,otel,prometheus,demo]"
 
 CHECKS: dict[str, list[str]] = {
     "format": [PYTHON, "-m", "ruff", "format", "--check", "."],
