@@ -11,8 +11,20 @@ from seawall.stats.window import Column
 
 if TYPE_CHECKING:
     from seawall.host import HostState
+    from seawall.policies.breaker import Change
 
 State = Literal["closed", "open", "half_open", "isolated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """A change of a circuit's phase."""
+
+    at: float
+    before: State
+    after: State
+    reason: str
+    """In words, as in the event `BreakerChanged`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,8 @@ class HostSnapshot:
     open_count: int
     half_open_count: int
     last_change: float | None
+    transitions: tuple[Transition, ...]
+    """The last 20 changes of phase, oldest first."""
 
     in_flight: int
     limit: int | None
@@ -93,6 +107,8 @@ def take(host: HostState, now: float) -> HostSnapshot:
     out, limit = len(bulkhead.live), bulkhead.config.max_concurrent
     admitted = bulkhead.returned + out
     tried = admitted + bulkhead.refused
+    epoch = host.clock.wall() - now
+    transitions = tuple(_dated(change, epoch) for change in breaker.recent)
     return HostSnapshot(
         host=host.name,
         state=state,
@@ -118,7 +134,8 @@ def take(host: HostState, now: float) -> HostSnapshot:
         state_change_count=breaker.change_count,
         open_count=breaker.open_count,
         half_open_count=breaker.half_open_count,
-        last_change=None if breaker.last_change is None else host.clock.wall() - (now - breaker.last_change),
+        last_change=transitions[-1].at if transitions else None,
+        transitions=transitions,
         in_flight=out,
         limit=limit,
         utilization=min(1.0, out / limit) if limit else 0.0,
@@ -137,4 +154,11 @@ def take(host: HostState, now: float) -> HostSnapshot:
         latency_p50=quantiles.read(0.5) if quantiles is not None else None,
         latency_p90=quantiles.read(0.9) if quantiles is not None else None,
         latency_p99=quantiles.read(0.99) if quantiles is not None else None,
+    )
+
+
+def _dated(change: Change, epoch: float) -> Transition:
+    """`epoch`: what the wall clock, as it goes now, says of zero of the clock that never goes back."""
+    return Transition(
+        at=epoch + change.at, before=change.before.name, after=change.after.name, reason=change.trigger.value
     )

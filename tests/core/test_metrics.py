@@ -8,6 +8,8 @@ import pytest
 
 from seawall import Bulkhead, HostSnapshot, Policy, Timeouts, override
 from seawall.outcome import Reason
+from seawall.policies.breaker import Closed, Isolated
+from seawall.snapshot import Transition
 from tests.core.stage import HOST, Stage, answer, brittle, fault, hang, one_at_a_time, only, statuses
 
 # -- the bulkhead ----------------------------------------------------------------------------------
@@ -110,6 +112,42 @@ def test__snapshot__counts_changes_of_phase_and_dates_the_last() -> None:
     host = stage.host
     assert (host.state, host.state_change_count, host.open_count, host.half_open_count) == ("closed", 3, 1, 1)
     assert host.last_change == opened + 10
+
+
+def test__snapshot__tells_the_last_changes_of_phase_and_why() -> None:
+    stage = Stage(only(breaker=brittle()), fault())
+    assert stage.hold().call.state.snapshot().transitions == ()
+    stage.held.pop().abandon()
+    stage.together(stage.start(), stage.start())
+    opened = stage.clock.wall()
+    stage.clock.advance(10)
+    stage.script(answer(200))
+    stage.get()
+    assert stage.host.transitions == (
+        Transition(at=opened, before="closed", after="open", reason="failures in a row"),
+        Transition(at=opened + 10, before="open", after="half_open", reason="open duration over"),
+        Transition(at=opened + 10, before="half_open", after="closed", reason="enough probes succeeded"),
+    )
+
+
+def test__snapshot__more_than_20_changes__the_last_20() -> None:
+    stage = Stage(only())
+    stage.get()
+    for _ in range(15):
+        stage.resilience.isolate(HOST)
+        stage.clock.advance(1)
+        stage.resilience.restore(HOST)
+    host = stage.host
+    assert (host.state_change_count, len(host.transitions)) == (30, 20)
+    assert host.transitions[-1].after == "closed"
+    assert [change.at for change in host.transitions] == sorted(change.at for change in host.transitions)
+    assert (host.last_change, host.transitions[-20].at) == (stage.clock.wall(), stage.clock.wall() - 10)
+
+
+def test__snapshot__a_change__keeps_no_phase_alive() -> None:
+    circuit = Stage(only()).hold().call.state.breaker
+    circuit.isolate(1)
+    assert [(change.before, change.after) for change in circuit.recent] == [(Closed, Isolated)]
 
 
 def test__snapshot__streaks() -> None:

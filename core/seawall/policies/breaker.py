@@ -198,16 +198,19 @@ TRANSITIONS: Final[dict[tuple[type[Phase], Trigger], type[Phase]]] = {
 """Every legal change of phase; nothing else happens. The docs print this table."""
 
 
+KEPT: Final = 20
+"""Changes of phase that are remembered for people."""
+
 NEVER: Final = Breaker(failure_threshold=1 << 60, min_requests=1 << 60)
 """For a host without a breaker: it measures and never opens."""
 
 
 class Change:
-    """A change of phase that happened."""
+    """A change of phase that happened. It names the phases and does not hold them: they hold permits."""
 
     __slots__ = ("after", "at", "before", "trigger")
 
-    def __init__(self, before: Phase, after: Phase, trigger: Trigger, at: float) -> None:
+    def __init__(self, before: type[Phase], after: type[Phase], trigger: Trigger, at: float) -> None:
         self.before = before
         self.after = after
         self.trigger = trigger
@@ -217,16 +220,17 @@ class Change:
 class BreakerState:
     """The circuit of one host. Not locked: the host is. Takes `now` (monotonic seconds) and chance `u` in [0, 1)."""
 
-    __slots__ = ("change_count", "changes", "config", "half_open_count", "last_change", "open_count", "phase", "window")
+    __slots__ = ("change_count", "changes", "config", "half_open_count", "open_count", "phase", "recent", "window")
 
     def __init__(self, config: Breaker, window: Window, now: float) -> None:
         self.config = config
         self.window = window
         self.phase: Phase = Closed(now)
         self.change_count = self.open_count = self.half_open_count = 0
-        self.last_change: float | None = None
         self.changes: tuple[Change, ...] = ()
         """Not yet reported; the host takes them."""
+        self.recent: tuple[Change, ...] = ()
+        """The last of all, oldest first."""
 
     def look(self, now: float, u: float) -> Phase:
         """The phase at `now`: time alone may have ended the last one."""
@@ -397,8 +401,9 @@ class BreakerState:
         self.phase = after
         if trigger is not Trigger.RESET or type(before) is not Closed:
             self.change_count += 1
-            self.last_change = now
-            self.changes += (Change(before, after, trigger, now),)
+            change = Change(type(before), kind, trigger, now)
+            self.changes += (change,)
+            self.recent = (*self.recent[1 - KEPT :], change)
         return after
 
     def _open(self, before: Phase, trigger: Trigger, now: float, u: float, not_before: float) -> Open:

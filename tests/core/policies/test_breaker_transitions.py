@@ -169,13 +169,13 @@ def test__reset__a_call_begun_before__moves_nothing_after() -> None:
 
 def test__counts__of_changes_openings_and_half_openings() -> None:
     circuit = Circuit()
-    assert (circuit.state.change_count, circuit.state.last_change) == (0, None)
+    assert (circuit.state.change_count, circuit.state.recent) == (0, ())
     circuit.half_open().fail()
     circuit.now = circuit.open_until
     circuit.ok(3)
     state = circuit.state
     assert (state.change_count, state.open_count, state.half_open_count) == (5, 2, 2)
-    assert state.last_change == circuit.now
+    assert state.recent[-1].at == circuit.now
     reset(circuit)
     assert (state.change_count, state.open_count, state.half_open_count) == (5, 2, 2)
 
@@ -183,5 +183,5 @@ def test__counts__of_changes_openings_and_half_openings() -> None:
 def test__changes__carry_when_and_why() -> None:
     circuit = Circuit().trip()
     (change,) = circuit.state.changes
-    assert (change.at, change.trigger, change.after) == (circuit.now, Trigger.RUN, circuit.state.phase)
-    assert isinstance(change.before, Closed)
+    assert (change.at, change.trigger, change.after) == (circuit.now, Trigger.RUN, Open)
+    assert change.before is Closed
