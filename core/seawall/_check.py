@@ -82,6 +82,12 @@ def choice(owner: object, field: str, *words: str) -> None:
         raise _wrong(owner, field, value, "one of " + ", ".join(repr(word) for word in words))
 
 
+def clock(owner: object, given: object) -> None:
+    """Check that this can tell time and chance; None: the system's clock does."""
+    if given is not None and not all(callable(getattr(given, name, None)) for name in ("monotonic", "wall", "random")):
+        raise _type(owner, "clock", given, "an object with monotonic(), wall() and random(), or leave it out")
+
+
 def ordered(owner: Any, low: str, high: str) -> None:
     """Check that two values, both in force, do not contradict each other.
 

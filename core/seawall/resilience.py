@@ -70,8 +70,7 @@ class Resilience:
         reject_async(key, "Resilience: key")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"Resilience: name={name!r}: give a string")
-        if clock is not None and not all(callable(getattr(clock, n, None)) for n in ("monotonic", "wall", "random")):
-            raise TypeError(f"Resilience: clock={clock!r}: give an object with monotonic(), wall() and random()")
+        _check.clock(self, clock)
         self.key = key
         self.clock: Clock = SYSTEM_CLOCK if clock is None else clock
         self._now = self.clock.monotonic

@@ -40,7 +40,7 @@ class Answer:
         pairs = _pairs(headers)
         kind = None
         if json is not None:
-            content, kind = jsonlib.dumps(json).encode(), "application/json"
+            content, kind = _json(json), "application/json"
         elif text is not None:
             if not isinstance(text, str):
                 raise TypeError(f"Answer: text={text!r}: give a string")
@@ -68,6 +68,14 @@ class Answer:
 
     def __repr__(self) -> str:
         return f"<Answer {self.status}, {len(self.content)} bytes>"
+
+
+def _json(value: Any) -> bytes:
+    try:
+        return jsonlib.dumps(value, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # its text names a type or a number, and no more of it
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Answer: json={type(value).__name__}: {error}: give what JSON knows, None in place of NaN") from error
 
 
 def _pairs(headers: Any) -> list[tuple[str, str]]:

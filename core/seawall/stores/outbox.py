@@ -102,7 +102,7 @@ class OutboxFile:
         keep_for: seconds a result can be read (default a day).
         clock: time and chance; left out: the system's.
 
-        Raises OutboxError if the file is damaged or something else.
+        Raises OutboxError if the file is damaged or something else, ValueError or TypeError for what cannot be meant.
         """
         name: str = os.fspath(path)
         self.path: str = os.path.abspath(name)
@@ -118,6 +118,7 @@ class OutboxFile:
         _check.count(self, "max_bytes", 1)
         _check.count(self, "max_result", 0)
         _check.duration(self, "keep_for")
+        _check.clock(self, clock)
         self.clock: Clock = _SystemTime() if clock is None else clock
         self._own_time = clock
         self._rows = Database(

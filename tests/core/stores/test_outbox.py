@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import sqlite3
 import stat
 import subprocess
@@ -99,10 +100,13 @@ def test__path__that_would_not_last__is_refused(path: str, folder: Path) -> None
         ({"max_result": -1}, ValueError),
         ({"keep_for": -1}, ValueError),
         ({"keep_for": float("nan")}, ValueError),
+        ({"clock": 5}, TypeError),
+        ({"clock": time}, TypeError),
     ],
 )
 def test__options__that_cannot_be_meant__are_refused(options: Any, error: type[Exception], folder: Path) -> None:
-    with pytest.raises(error, match=next(iter(options))):
+    ((name, value),) = options.items()
+    with pytest.raises(error, match=re.escape(f"OutboxFile: {name}={value!r}: give ")):
         OutboxFile(folder / "outbox.db", **options)
 
 
