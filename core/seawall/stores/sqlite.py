@@ -1,47 +1,33 @@
 """Answers in a SQLite file: seen by several processes, there after a restart.
 
 A cache may forget, and must not hold up a call: a file that is busy, full, damaged
-or gone is a miss, and is then left alone for a second. Only opening it complains,
-once and clearly. The file is taken for hostile: its schema must be ours to the
-letter (a trigger of somebody else's would run in our statements), values are bounded before
-they are read, and every record has a checksum over its key and itself. Rejected:
-a connection per call (it costs more than the call), and one per thread (closed by
-the collector, when it likes).
+or gone is a miss, and is then left alone for a second; in an event loop a busy one
+is a miss at once. Only opening it complains, once and clearly. The file is taken for
+hostile: its schema must be ours to the letter, values are bounded before they are
+read, and every record has a checksum over its key and itself. Rejected: a connection
+per call (it costs more than the call), one per thread (closed by the collector, when
+it likes), and a thread to wait in for each call of an event loop (a lock is held
+for a fraction of a millisecond: what is missed meanwhile is not worth it).
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import sys
+from functools import partial
 from hashlib import blake2b
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
+
+from seawall.stores.tables import COUNT, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     T = TypeVar("T")
 
-_APPLICATION: Final = 0x5EA3A11
-_VERSION: Final = 1
-_SCHEMA: Final = {
-    # Small columns first: they are then read without walking through the record.
-    "answers": "CREATE TABLE answers (size INTEGER NOT NULL, used INTEGER NOT NULL, until REAL NOT NULL,"
-    " key BLOB NOT NULL, digest BLOB NOT NULL, record BLOB NOT NULL)",
-    "answers_key": "CREATE UNIQUE INDEX answers_key ON answers (key)",
-    "answers_used": "CREATE INDEX answers_used ON answers (used)",
-    "totals": "CREATE TABLE totals (entries INTEGER NOT NULL, bytes INTEGER NOT NULL, tick INTEGER NOT NULL)",
-    "secret": "CREATE TABLE secret (secret BLOB NOT NULL)",
-    "answer_in": "CREATE TRIGGER answer_in AFTER INSERT ON answers BEGIN"
-    " UPDATE totals SET entries = entries + 1, bytes = bytes + new.size; END",
-    "answer_out": "CREATE TRIGGER answer_out AFTER DELETE ON answers BEGIN"
-    " UPDATE totals SET entries = entries - 1, bytes = bytes - old.size; END",
-}
-_COUNT: Final = (
-    "UPDATE totals SET (entries, bytes, tick) ="
-    " (SELECT count(*), coalesce(sum(size), 0), coalesce(max(used), 0) FROM answers)"
-)
 OVERHEAD: Final = 300
 """Bytes a record costs beside its own, counted against the bound."""
 _LONGEST: Final = 64 * 1024 * 1024
@@ -67,7 +53,8 @@ class SqliteStore:
         path: the file; made if it is not there.
         secret: what keys are hashed with, 16 to 64 bytes. Left out: one kept in the file, so whoever can read the file
             can try guesses of a credential.
-        patience: seconds a call waits at most for another process that writes.
+        patience: seconds a call waits at most for another process that writes (default 0.025). In an event loop it
+            waits for nobody: a busy file is a miss there.
 
         Raises ValueError for a file that is not such a store, OSError for one that cannot be opened.
         """
@@ -82,6 +69,8 @@ class SqliteStore:
         self._given = secret
         self._lock: Any = RLock()
         self._connection: sqlite3.Connection | None = None
+        self._waits = -1.0
+        """Seconds the connection waits for another process, as it was told last."""
         self._process = os.getpid()
         self._rests_until = 0.0
         self._is_well = True
@@ -89,7 +78,7 @@ class SqliteStore:
         self._owed: list[bytes] = []
         """What is to be dropped before anything is read again: the file was busy when it should have been."""
         self.secret = b""
-        self._open()
+        self._open(_OPEN_WITHIN)
         _stores.add(self)
 
     def get(self, key: bytes, now: float) -> bytes | None:
@@ -122,8 +111,8 @@ class SqliteStore:
         if connection is not None and self._process == os.getpid():
             connection.close()
 
-    def __reduce__(self) -> tuple[Callable[..., SqliteStore], tuple[str, bytes | None, float]]:
-        return _again, (self.path, self._given, self.patience)
+    def __reduce__(self) -> tuple[partial[SqliteStore], tuple[()]]:
+        return partial(SqliteStore, self.path, secret=self._given, patience=self.patience), ()
 
     def __repr__(self) -> str:
         return f"SqliteStore({self.path!r})"
@@ -132,23 +121,27 @@ class SqliteStore:
         """Do it, or do without."""
         if now is not None and 0 <= self._rests_until - now <= _REST:
             return None
-        if not self._lock.acquire(timeout=self.patience):
+        patience = 0.0 if _in_event_loop() else self.patience
+        if not self._lock.acquire(timeout=patience):
             return None
         try:
             if self._process != os.getpid():
                 self._abandon()
             if self._connection is None:
-                self._open()
+                self._open(patience)
             assert self._connection is not None
+            if self._waits != patience:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+                self._waits = patience
             if self._owed:
                 self._pay(self._connection)
             done = work(self._connection)
             self._is_well = True
             return done
-        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError):
+        except (sqlite3.Error, OSError, ValueError, TypeError, OverflowError) as error:
             self.failures += 1
             self._is_well = False
-            if now is not None:
+            if now is not None and (patience > 0 or not _is_busy(error)):  # what cost no time may be tried again
                 self._rests_until = now + _REST
             self._roll_back()
             return None
@@ -202,7 +195,7 @@ class SqliteStore:
         while entries > 0 and (entries >= max_entries or used + size > max_bytes):
             oldest = connection.execute("SELECT key FROM answers ORDER BY used LIMIT 1").fetchone()
             if oldest is None:
-                connection.execute(_COUNT)
+                connection.execute(COUNT)
                 break
             connection.execute("DELETE FROM answers WHERE key = ?", oldest)
             entries, used = connection.execute("SELECT entries, bytes FROM totals").fetchone()
@@ -227,20 +220,17 @@ class SqliteStore:
         digest.update(record)
         return digest.digest()
 
-    def _open(self) -> None:
+    def _open(self, patience: float) -> None:
         """Open the file, made if need be."""
         # Not left to SQLite, which would make it readable by whoever the umask lets.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         first = not self.secret
-        connection = sqlite3.connect(
-            self.path, timeout=_OPEN_WITHIN if first else self.patience, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
             for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "synchronous = NORMAL"):
                 connection.execute(f"PRAGMA {pragma}")
-            secret = _prepare(connection, recount=first)
-            connection.execute(f"PRAGMA busy_timeout = {int(self.patience * 1000)}")
+            secret = prepare(connection, recount=first)
         except sqlite3.OperationalError as error:
             connection.close()
             raise OSError(f"SqliteStore: {self.path}: {error}") from error
@@ -252,7 +242,7 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._waits = connection, patience
         self.secret = self._given or secret
 
     def _abandon(self) -> None:
@@ -277,49 +267,19 @@ class SqliteStore:
         self._abandon()
 
 
-def _prepare(connection: sqlite3.Connection, *, recount: bool) -> bytes:
-    """Make the tables in an empty file, or see that they are ours to the letter. Returns the file's secret."""
-    (application,), (version,) = (
-        connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-    )
-    if (application, version) not in ((0, 0), (_APPLICATION, _VERSION)):
-        raise ValueError(f"it is another application's, or of another version: {application:x}, {version}")
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise ValueError("it cannot be shared by processes there: put it on a local disk")
-    connection.execute("BEGIN IMMEDIATE")
+def _in_event_loop() -> bool:
+    """Would waiting here hold up other tasks?"""
+    trio, asyncio = sys.modules.get("trio"), sys.modules.get("asyncio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        return True
     try:
-        schema = _schema(connection)
-        if not schema and not application:
-            for statement in _SCHEMA.values():
-                connection.execute(statement)
-            connection.execute("INSERT INTO totals VALUES (0, 0, 0)")
-            connection.execute("INSERT INTO secret VALUES (?)", (os.urandom(32),))
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-        elif schema != _SCHEMA:
-            raise ValueError("it has other tables")
-        elif recount:
-            connection.execute(_COUNT)
-        secrets = connection.execute("SELECT secret FROM secret LIMIT 2").fetchall()
-        totals = connection.execute("SELECT * FROM totals LIMIT 2").fetchall()
-        if len(secrets) != 1 or not isinstance(secrets[0][0], bytes) or len(secrets[0][0]) != 32 or len(totals) != 1:
-            raise ValueError("its tables do not hold what they should")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    secret: bytes = secrets[0][0]
-    return secret
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
-def _schema(connection: sqlite3.Connection) -> dict[str, str]:
-    return dict(connection.execute("SELECT name, sql FROM sqlite_master LIMIT 100").fetchall())
-
-
-def _again(path: str, secret: bytes | None, patience: float) -> SqliteStore:
-    return SqliteStore(path, secret=secret, patience=patience)
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 _inherited: Final[list[sqlite3.Connection]] = []
