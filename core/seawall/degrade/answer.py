@@ -75,7 +75,9 @@ def _json(value: Any) -> bytes:
         return jsonlib.dumps(value, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # its text names a type or a number, and no more of it
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"Answer: json={type(value).__name__}: {error}: give what JSON knows, None in place of NaN") from error
+        raise kind(
+            f"Answer: json={type(value).__name__}: {error}: give what JSON knows, None in place of NaN"
+        ) from error
 
 
 def _pairs(headers: Any) -> list[tuple[str, str]]:

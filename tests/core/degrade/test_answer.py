@@ -48,7 +48,7 @@ def test__content_type__given__stays() -> None:
     ids=repr,
 )
 def test__what_no_server_could_say__raises_with_the_cure(wrong: dict[str, Any]) -> None:
-    with pytest.raises((TypeError, ValueError), match="Answer: .*give"):
+    with pytest.raises((TypeError, ValueError), match=r"Answer: .*give"):
         Answer(**wrong)
 
 
