@@ -83,9 +83,7 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
             return answer
         call.ending, call.error, call.served_from = Ending.DEGRADED, original, step.source
         call.answer = None
-        call.state.count_degraded()
-        if call.state.hub.listening:
-            telling.degraded(call, call.served_from)
+        call.state.count_degraded(step.source)
         return answer
     if ending is not None:
         await _let_go(call, trouble)

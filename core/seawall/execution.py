@@ -236,11 +236,13 @@ def execute_with_fallback(
             raise
         first = error
     try:
-        return execute(resilience, secondary, fallback, ())
+        answer = execute(resilience, secondary, fallback, ())
     except Exception as second:
         raise _both(first, second) from second
     finally:
         del first  # its traceback leads to this frame
+    resilience.provider(primary)[0].count_degraded("fallback")
+    return answer
 
 
 async def aexecute_with_fallback(
@@ -258,11 +260,13 @@ async def aexecute_with_fallback(
             raise
         first = error
     try:
-        return await aexecute(resilience, secondary, fallback, ())
+        answer = await aexecute(resilience, secondary, fallback, ())
     except Exception as second:
         raise _both(first, second) from second
     finally:
         del first  # its traceback leads to this frame
+    resilience.provider(primary)[0].count_degraded("fallback")
+    return answer
 
 
 def _call(resilience: Resilience, provider: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Call | None:

@@ -70,8 +70,6 @@ class HostState:
         "budget",
         "bulkhead",
         "clock",
-        "degraded",
-        "denied",
         "effective",
         "gate",
         "hub",
@@ -105,10 +103,6 @@ class HostState:
         self.budget = open_budget(effective.budget, now)
         self.bulkhead = BulkheadState(effective.bulkhead if opens else None)
         self.quantiles: Quantiles | None = None
-        self.degraded = 0
-        """Calls answered from elsewhere."""
-        self.denied = 0
-        """Extra attempts the budget refused."""
         self.gate = now
         """Until then the server wants to be left alone."""
         self._is_closed = False
@@ -271,7 +265,8 @@ class HostState:
         with self._lock:
             self._fold()
             paid = self.budget.withdraw(now)
-            self.denied += not paid
+            if not paid:
+                self.window.count(Column.DENIED, now)
         self._after()
         return paid
 
@@ -302,10 +297,14 @@ class HostState:
             self.window.count(Column.REJECTED, now)
         self._after()
 
-    def count_degraded(self) -> None:
-        """A call is answered from elsewhere: neither success nor failure of the host."""
+    def count_degraded(self, source: str) -> None:
+        """A call is answered from elsewhere, and told: neither success nor failure of the host."""
+        now = self.clock.monotonic()
         with self._lock:
-            self.degraded += 1
+            self.window.count(Column.DEGRADED, now)
+        self._after()
+        if self.hub.listening:
+            telling.degraded(self, source)
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""

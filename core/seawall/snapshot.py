@@ -12,6 +12,7 @@ from seawall.stats.window import Column
 if TYPE_CHECKING:
     from seawall.host import HostState
     from seawall.policies.breaker import Change
+    from seawall.stats.window import Window
 
 State = Literal["closed", "open", "half_open", "isolated"]
 
@@ -45,9 +46,17 @@ class HostSnapshot:
     timeouts: int
     """Attempts that timed out; those that count are failures too."""
     rejections: int
+    degraded: int
+    """Calls answered from elsewhere."""
+    denied: int
+    """Extra attempts the budget refused."""
     slow: int
     failure_rate: float
     """Share of failures, 0–1; 0 without requests."""
+    sampling_window: float
+    """Seconds the window looks back."""
+    timeline: tuple[tuple[int, int, int], ...]
+    """Successes, failures and rejections in each tenth of the window, oldest first; the last is under way."""
     consecutive_failures: int
     consecutive_successes: int
     """Of the current half-open phase."""
@@ -120,8 +129,12 @@ def take(host: HostState, now: float) -> HostSnapshot:
         throttled=window.sum(Column.THROTTLED),
         timeouts=window.sum(Column.TIMEOUT),
         rejections=window.sum(Column.REJECTED),
+        degraded=window.sum(Column.DEGRADED),
+        denied=window.sum(Column.DENIED),
         slow=window.sum(Column.SLOW) + (len(phase.slow or ()) if isinstance(phase, Closed) else 0),
         failure_rate=failed / (ok + failed) if failed else 0.0,
+        sampling_window=breaker.config.sampling_window,
+        timeline=_timeline(window),
         consecutive_failures=phase.run if isinstance(phase, Closed) else 0,
         consecutive_successes=phase.successes if isinstance(phase, HalfOpen) else 0,
         total_requests=total_ok + total_failed + window.lifetime(Column.LEFT_OUT),
@@ -130,7 +143,7 @@ def take(host: HostState, now: float) -> HostSnapshot:
         total_throttled=total_throttled,
         total_timeouts=window.lifetime(Column.TIMEOUT),
         total_rejections=window.lifetime(Column.REJECTED),
-        total_degraded=host.degraded,
+        total_degraded=window.lifetime(Column.DEGRADED),
         state_change_count=breaker.change_count,
         open_count=breaker.open_count,
         half_open_count=breaker.half_open_count,
@@ -150,11 +163,17 @@ def take(host: HostState, now: float) -> HostSnapshot:
         budget=budget.balance(now),
         budget_max=None if math.isinf(budget.cap) else budget.cap,
         budget_refill_rate=budget.refill_rate,
-        budget_denials=host.denied,
+        budget_denials=window.lifetime(Column.DENIED),
         latency_p50=quantiles.read(0.5) if quantiles is not None else None,
         latency_p90=quantiles.read(0.9) if quantiles is not None else None,
         latency_p99=quantiles.read(0.99) if quantiles is not None else None,
     )
+
+
+def _timeline(window: Window) -> tuple[tuple[int, int, int], ...]:
+    columns = (Column.SUCCESS, Column.LATE_SUCCESS, Column.FAILURE, Column.LATE_FAILURE, Column.REJECTED)
+    tenths = zip(*(window.tenths(column) for column in columns), strict=True)
+    return tuple((ok + late_ok, bad + late_bad, rejected) for ok, late_ok, bad, late_bad, rejected in tenths)
 
 
 def _dated(change: Change, epoch: float) -> Transition:

@@ -75,10 +75,10 @@ def rejected(state: HostState, rejection: Rejection) -> None:
     )
 
 
-def degraded(call: Call, source: str) -> None:
+def degraded(state: HostState, source: str) -> None:
     from seawall.events import Degraded
 
-    call.state.hub.emit(Degraded(host=call.state.name, at=call.state.clock.monotonic(), source=source))
+    state.hub.emit(Degraded(host=state.name, at=state.clock.monotonic(), source=source))
 
 
 class _Dropped:

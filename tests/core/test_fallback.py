@@ -22,6 +22,7 @@ from seawall import (
     deadline,
 )
 from seawall.admission import Admission
+from seawall.events import Degraded
 from tests.core.operations import Operation, StatusError, at_once, fetch, gateway, snapshot
 from tests.core.stage import brittle, fault, one_at_a_time, only
 
@@ -56,6 +57,19 @@ def test__primary_fails__fallback_answers_as_a_call_of_its_own_provider(way: Way
     resilience = gateway(only(retry=at_once()))
     assert way(resilience, Operation(ValueError("no")), Operation("second")) == "second"
     assert (snapshot(resilience).failures, snapshot(resilience, "secondary").successes) == (3, 1)
+
+
+@both
+def test__fallback_answers__is_counted_and_told_of_the_primary(way: Way) -> None:
+    resilience = gateway(only())
+    heard: list[Any] = []
+    resilience.subscribe(heard.append, kinds=[Degraded])
+    way(resilience, Operation(ValueError("no")), Operation("second"))
+    with pytest.raises(AllProvidersFailed):
+        way(resilience, Operation(ValueError("no")), Operation(ValueError("no")))
+    assert way(resilience, Operation("first"), Operation("second")) == "first"
+    assert [(event.host, event.source) for event in heard] == [("primary", "fallback")]
+    assert (snapshot(resilience).total_degraded, snapshot(resilience, "secondary").total_degraded) == (1, 0)
 
 
 @both

@@ -6,11 +6,11 @@ from dataclasses import fields
 
 import pytest
 
-from seawall import Bulkhead, HostSnapshot, Policy, Timeouts, override
+from seawall import Answer, Bulkhead, HostSnapshot, Policy, SimplifiedResponse, Timeouts, Verdict, override
 from seawall.outcome import Reason
 from seawall.policies.breaker import Closed, Isolated
 from seawall.snapshot import Transition
-from tests.core.stage import HOST, Stage, answer, brittle, fault, hang, one_at_a_time, only, statuses
+from tests.core.stage import HOST, Stage, answer, brittle, fault, hang, one_at_a_time, only, purse, statuses, steady
 
 # -- the bulkhead ----------------------------------------------------------------------------------
 
@@ -112,6 +112,33 @@ def test__snapshot__counts_changes_of_phase_and_dates_the_last() -> None:
     host = stage.host
     assert (host.state, host.state_change_count, host.open_count, host.half_open_count) == ("closed", 3, 1, 1)
     assert host.last_change == opened + 10
+
+
+def test__snapshot__timeline_is_the_window_tenth_by_tenth() -> None:
+    stage = Stage(only(breaker=brittle(), retry=None))
+    for second, verdict in enumerate([Verdict.SUCCESS, Verdict.FAILURE, Verdict.SUCCESS, Verdict.FAILURE]):
+        for _ in range(second // 2 + 1):
+            stage.settle(verdict)
+        stage.clock.advance(1)
+    assert stage.host.state == "open"
+    stage.get()
+    host = stage.host
+    assert (host.sampling_window, host.rejections) == (10, 1)
+    assert host.timeline == ((0, 0, 0),) * 5 + ((1, 0, 0), (0, 1, 0), (2, 0, 0), (0, 2, 0), (0, 0, 1))
+    stage.clock.advance(20)
+    assert stage.host.timeline == ((0, 0, 0),) * 10
+
+
+def test__snapshot__what_was_denied_and_answered_from_elsewhere_lately_and_in_all() -> None:
+    simplified = SimplifiedResponse(lambda request, error: Answer(200))
+    stage = Stage(only(retry=steady(), budget=purse(1), degrade=[simplified]), fault())
+    for _ in range(2):
+        stage.get()
+    host = stage.host
+    assert (host.degraded, host.total_degraded, host.denied, host.budget_denials) == (2, 2, 2, 2)
+    stage.clock.advance(20)
+    host = stage.host
+    assert (host.degraded, host.total_degraded, host.denied, host.budget_denials) == (0, 2, 0, 2)
 
 
 def test__snapshot__tells_the_last_changes_of_phase_and_why() -> None:

@@ -30,10 +30,22 @@ def test__new__is_empty() -> None:
 
 def test__counts__keep_to_their_columns() -> None:
     window = Window(10, 0)
-    for column in range(9):
+    for column in range(11):
         for _ in range(column + 1):
             window.count(column, 0)
-    assert [window.sum(column) for column in range(9)] == list(range(1, 10))
+    assert [window.sum(column) for column in range(11)] == list(range(1, 12))
+
+
+def test__tenths__oldest_first_wherever_the_ring_stands() -> None:
+    window = Window(10, 0)
+    assert window.tenths(OK) == (0,) * 10
+    for second in range(14):
+        for _ in range(second):
+            window.count(OK, second)
+    assert window.tenths(OK) == tuple(range(4, 14))
+    assert window.tenths(BAD) == (0,) * 10
+    window.advance(15.5)
+    assert window.tenths(OK) == (*range(6, 14), 0, 0)
 
 
 def test__counts__across_buckets__add_up() -> None:

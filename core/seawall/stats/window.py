@@ -33,9 +33,11 @@ class Column:
     LATE_SUCCESS: Final = 6
     LATE_FAILURE: Final = 7
     LEFT_OUT: Final = 8
+    DEGRADED: Final = 9
+    DENIED: Final = 10
 
 
-_COLUMNS: Final = 9
+_COLUMNS: Final = 11
 
 
 class Window:
@@ -83,6 +85,14 @@ class Window:
         """Call `advance` first: this does not know the time."""
         counts = self._columns[column] if self._columns is not None else None
         return sum(counts) if counts is not None else 0
+
+    def tenths(self, column: int) -> tuple[int, ...]:
+        """The count in each bucket, oldest first; the last is the current one. As with `sum`, call `advance` first."""
+        counts = self._columns[column] if self._columns is not None else None
+        if counts is None:
+            return (0,) * BUCKETS
+        oldest = self._bucket + 1
+        return (*counts[oldest:], *counts[:oldest])
 
     def lifetime(self, column: int) -> int:
         """All that was ever counted, cleared or expired."""
