@@ -21,6 +21,7 @@ SHORT = (
     Scene(name="20 % errors", illness=Illness.FLAKY, begin=0, end=float("inf"), duration=6, rate=20),
     Scene(name="hang", illness=Illness.SILENT, begin=0.5, end=4.5, duration=9.5, rate=20),
     Scene(name="rate limit", illness=Illness.LIMITED, begin=0.5, end=2.5, duration=4, rate=20),
+    Scene(name="bridged", illness=Illness.UNAVAILABLE, begin=0.5, end=3.5, duration=4.5, rate=20, bridges=True),
 )
 BLINK = Scene(name="blink", illness=Illness.FLAKY, begin=0, end=float("inf"), duration=0.4, rate=10)
 
@@ -56,7 +57,7 @@ def test__both_sides__get_the_same_calls_and_bare_sends_each_once(rows: list[Row
 
 
 @pytest.mark.parametrize("client", LIBRARIES)
-@pytest.mark.parametrize("scene", ["outage", "hang", "rate limit"])
+@pytest.mark.parametrize("scene", ["outage", "hang", "rate limit", "bridged"])
 def test__bare__each_call_that_met_the_sick_host_failed_and_no_other(rows: list[Row], scene: str, client: str) -> None:
     # Not compared with rate × seconds: a busy machine sends late, and what counts is what was sent.
     bare, _ = pair(rows, scene, client)
@@ -101,6 +102,22 @@ def test__rate_limit__mounted_waits_as_told_and_answers_every_call(rows: list[Ro
     assert mounted.sick_attempts <= 3
 
 
+@pytest.mark.parametrize("client", LIBRARIES)
+def test__bridged__what_was_asked_before_comes_from_memory_and_the_rest_from_the_backup(
+    rows: list[Row], client: str
+) -> None:
+    bare, mounted = pair(rows, "bridged", client)
+    assert bare.answered < mounted.answered == mounted.calls
+    assert mounted.sick_attempts < bare.sick_attempts
+    assert (bare.remembered, bare.backup) == (None, None)
+    assert mounted.remembered is not None
+    assert mounted.backup is not None
+    # Every other call asks what was asked before: in an outage as many are remembered as are not, but for its edges.
+    assert mounted.remembered > 10
+    assert mounted.backup > 10
+    assert mounted.remembered + mounted.backup >= 0.9 * bare.sick_attempts
+
+
 def test__table__says_the_figures_of_the_rows(rows: list[Row]) -> None:
     outage = [row for row in rows if row.scene == "outage"]
     lines = table.plain(outage, wide=True).splitlines()
@@ -112,6 +129,15 @@ def test__table__says_the_figures_of_the_rows(rows: list[Row]) -> None:
         assert f"{row.recovery:.2f} s" in line
         if row.side == "seawall":
             assert f"opened {row.opened}x, closed" in line
+
+
+def test__table__where_something_bridges__says_what_came_from_where(rows: list[Row]) -> None:
+    bridged = [row for row in rows if row.scene == "bridged"]
+    head, _, *lines = table.plain(bridged, wide=True).splitlines()
+    assert head.endswith("remembered  backup saw")
+    for row, line in zip(bridged, lines, strict=True):
+        told = [str(row.remembered), str(row.backup)] if row.side == "seawall" else ["-", "-"]
+        assert line.split()[-2:] == told
 
 
 BARE = Row(
@@ -150,6 +176,14 @@ def test__verdict__worse_figures__are_the_price() -> None:
         "made up: no gain. The price: 40 of 100 calls answered instead of 50, the sick hosts saw 60 attempts instead "
         "of 50, callers waited 90 s in vain instead of 50 s, a p99 of 2.00 s instead of 0.10 s, "
         "the slowest answers again 1.5 s after its host is well."
+    )
+
+
+def test__verdict__bridged__says_what_came_from_memory_and_who_paid() -> None:
+    bridged = replace(SAME, answered=100, sick_attempts=5, wasted=0.0, remembered=20, backup=30)
+    assert table.verdict([BARE, bridged]) == (
+        "made up: 100 of 100 calls answered instead of 50, 20 of them from memory, the sick hosts saw 5 attempts "
+        "instead of 50, callers waited 0 s in vain instead of 50 s. The price: the backups saw 30 attempts."
     )
 
 

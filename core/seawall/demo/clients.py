@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from seawall import Policy, Resilience, Timeouts
+import seawall
+from seawall import FallbackProvider, Policy, Resilience, StaleResponse, Timeouts
 
 TIMEOUT = 1.0
 POLICY = Policy(timeouts=Timeouts(attempt=1, total=3))
@@ -21,11 +22,19 @@ POLICY_WORDS = "Policy(timeouts=Timeouts(attempt=1, total=3))"
 LIBRARIES = ("httpx", "httpx2", "requests")
 
 
+def bridging(backup: str) -> Policy:
+    """The same, and what answers when the host does not: what it said before, then another host."""
+    return Policy(timeouts=POLICY.timeouts, degrade=[StaleResponse(), FallbackProvider(backup)])
+
+
+BRIDGING_WORDS = "degrade=[StaleResponse(), FallbackProvider(backup)]"
+
+
 class Client(Protocol):
     """One client of one library, bound to one origin."""
 
-    def fetch(self) -> bool:
-        """Make one call; True if a good answer came back."""
+    def fetch(self, path: str) -> str | None:
+        """Make one call; whose good answer came back ("origin", "stale", "fallback"), None if none did."""
         ...
 
     def close(self) -> None:
@@ -35,7 +44,7 @@ class Client(Protocol):
 
 class _Httpx:
     def __init__(self, library: str, url: str, resilience: Resilience | None) -> None:
-        self._url = url
+        self._url = url.rstrip("/")
         self._library: Any = importlib.import_module(library)
         # Loopback only: a proxy from the environment would take the calls elsewhere.
         self._client: Any = self._library.Client(timeout=TIMEOUT, trust_env=False)
@@ -44,11 +53,11 @@ class _Httpx:
 
             mount(self._client, resilience)
 
-    def fetch(self) -> bool:
+    def fetch(self, path: str) -> str | None:
         try:
-            return bool(self._client.get(self._url).status_code == 200)
+            return _source(self._client.get(self._url + path))
         except self._library.HTTPError:
-            return False
+            return None
 
     def close(self) -> None:
         self._client.close()
@@ -59,7 +68,7 @@ class _Requests:
         import requests
         from requests.adapters import HTTPAdapter
 
-        self._url = url
+        self._url = url.rstrip("/")
         self._error = requests.RequestException
         self._session = requests.Session()
         self._session.trust_env = False
@@ -70,14 +79,21 @@ class _Requests:
 
             mount(self._session, resilience)
 
-    def fetch(self) -> bool:
+    def fetch(self, path: str) -> str | None:
         try:
-            return self._session.get(self._url, timeout=TIMEOUT).status_code == 200
+            return _source(self._session.get(self._url + path, timeout=TIMEOUT))
         except self._error:
-            return False
+            return None
 
     def close(self) -> None:
         self._session.close()
+
+
+def _source(response: Any) -> str | None:
+    if response.status_code != 200:
+        return None
+    report = seawall.report(response)
+    return "origin" if report is None else report.served_from
 
 
 def installed() -> list[str]:
@@ -91,17 +107,22 @@ def open_client(library: str, url: str, resilience: Resilience | None) -> Client
 
 
 class Call(NamedTuple):
-    """One finished call: when it began and ended, and whether a good answer came back."""
+    """One finished call: when it began and ended, and whose good answer came back."""
 
     started: float
     ended: float
-    good: bool
+    source: str | None
+
+    @property
+    def good(self) -> bool:
+        """Did a good answer come back?"""
+        return self.source is not None
 
 
 class Caller:
     """Makes calls, each in a thread of its own, and remembers how each went."""
 
-    def __init__(self, fetch: Callable[[], bool]) -> None:
+    def __init__(self, fetch: Callable[[str], str | None]) -> None:
         self._fetch = fetch
         self.sent = 0
         self.calls: list[Call] = []
@@ -112,17 +133,17 @@ class Caller:
         """How many calls have not ended yet."""
         return self.sent - len(self.calls)
 
-    def call(self) -> None:
+    def call(self, path: str) -> None:
         """Start one call now and return at once."""
         self.sent += 1
-        threading.Thread(target=self._run, daemon=True).start()
+        threading.Thread(target=self._run, args=(path,), daemon=True).start()
 
-    def _run(self) -> None:
+    def _run(self, path: str) -> None:
         started = time.monotonic()
-        good = False
+        source = None
         try:
-            good = self._fetch()
+            source = self._fetch(path)
         except BaseException as error:  # anything but the library's own error is a defect: the scene raises it
             self.surprises.append(error)
         finally:
-            self.calls.append(Call(started, time.monotonic(), good))
+            self.calls.append(Call(started, time.monotonic(), source))

@@ -35,6 +35,8 @@ class Scene:
     end: float
     duration: float
     rate: float = 40.0
+    bridges: bool = False
+    """May the mounted clients answer from memory, and from another host? Then every other call asks something new."""
 
     @property
     def calls(self) -> int:
@@ -50,7 +52,12 @@ class Scene:
     def story(self) -> str:
         """The scene in one line."""
         span = f"for {self.end - self.begin:g} s, then it is well again" if self.recovers else "all the time"
-        return f"{self.name}: the host {self.illness.value}, {span}"
+        news = "; half the calls are new" if self.bridges else ""
+        return f"{self.name}: the host {self.illness.value}, {span}{news}"
+
+    def path(self, number: int) -> str:
+        """What the call of that number asks for."""
+        return f"/{number}" if self.bridges and number % 2 else "/"
 
 
 SCENES = (
@@ -58,6 +65,7 @@ SCENES = (
     Scene(name="20 % errors", illness=Illness.FLAKY, begin=0, end=math.inf, duration=5),
     Scene(name="hang", illness=Illness.SILENT, begin=0.5, end=5, duration=10),
     Scene(name="rate limit", illness=Illness.LIMITED, begin=0.5, end=2.5, duration=4.5),
+    Scene(name="bridged outage", illness=Illness.UNAVAILABLE, begin=0.5, end=3.5, duration=4.5, bridges=True),
 )
 
 
@@ -69,7 +77,8 @@ class Row:
     breaker's, None for a bare client. `p99` is over all calls, good or not. `wasted` is the time callers spent in
     calls that brought nothing. `recovery` runs from the moment the host is well to the first good answer after
     the last call that failed: None if there is no such answer, or if the host never recovers. `timeline` is the share
-    of good answers among the calls begun in each slice of the scene (None: none has ended yet).
+    of good answers among the calls begun in each slice of the scene (None: none has ended yet). `remembered` calls were
+    answered from memory, and `backup` is what the other host saw: None where nothing bridges.
     """
 
     scene: str
@@ -85,17 +94,21 @@ class Row:
     state: str | None
     recovery: float | None
     timeline: tuple[float | None, ...]
+    remembered: int | None = None
+    backup: int | None = None
 
 
 class _Subject:
-    """One client in front of a host of its own, so that the host's counters are this client's alone."""
+    """One client in front of hosts of its own, so that their counters are this client's alone."""
 
-    def __init__(self, scene: Scene, library: str, side: Side, host: Host) -> None:
+    def __init__(self, scene: Scene, library: str, side: Side, host: Host, backup: Host) -> None:
         self.scene = scene
         self.library = library
         self.side: Side = side
         self.host = host
-        self.resilience = Resilience({"all://": clients.POLICY}) if side == "seawall" else None
+        self.backup = backup
+        policy = clients.bridging(backup.url.rstrip("/")) if scene.bridges else clients.POLICY
+        self.resilience = Resilience({"all://": policy}) if side == "seawall" else None
         self.client = clients.open_client(library, host.url, self.resilience)
         self.caller = Caller(self.client.fetch)
 
@@ -103,6 +116,7 @@ class _Subject:
         scene = self.scene
         calls = list(self.caller.calls)
         snapshot = self.resilience.snapshot(self.host.url) if self.resilience is not None else None
+        bridged = scene.bridges and self.resilience is not None
         return Row(
             scene=scene.name,
             client=self.library,
@@ -117,6 +131,8 @@ class _Subject:
             state=snapshot.state if snapshot is not None else None,
             recovery=_recovery(calls, start + scene.end) if scene.recovers else None,
             timeline=_timeline(calls, start, scene.duration),
+            remembered=sum(call.source == "stale" for call in calls) if bridged else None,
+            backup=self.backup.attempts if bridged else None,
         )
 
 
@@ -141,15 +157,15 @@ def _send(callers: Sequence[Caller], scene: Scene, start: float) -> None:
     """The clients take turns, evenly spaced: started all at once, they would wait for each other's processor time."""
     for number in range(scene.calls * len(callers)):
         time.sleep(max(0.0, start + number / (scene.rate * len(callers)) - time.monotonic()))
-        callers[number % len(callers)].call()
+        callers[number % len(callers)].call(scene.path(number // len(callers)))
 
 
 def run_scene(scene: Scene, libraries: Sequence[str], watch: Callable[[list[Row]], None] | None = None) -> list[Row]:
     """Run one scene with every library bare and mounted at the same time; `watch` sees the figures as they grow."""
     sides: list[tuple[str, Side]] = [(library, side) for library in libraries for side in SIDES]
-    hosts = [Host(scene.illness) for _ in sides]
-    with Serving(hosts), ExitStack() as stack:
-        subjects = [_Subject(scene, library, side, host) for (library, side), host in zip(sides, hosts, strict=True)]
+    hosts, backups = ([Host(scene.illness) for _ in sides] for _ in range(2))
+    with Serving(hosts + backups), ExitStack() as stack:
+        subjects = [_Subject(scene, *of, *at) for of, at in zip(sides, zip(hosts, backups, strict=True), strict=True)]
         for subject in subjects:
             stack.callback(subject.client.close)
         callers = [subject.caller for subject in subjects]

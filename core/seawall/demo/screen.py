@@ -103,7 +103,7 @@ class RichScreen:
             pad_edge=False,
             show_edge=False,
         )
-        for heading in table.headings(wide):
+        for heading in table.headings(rows, wide):
             grid.add_column(heading, no_wrap=True)
         for row in rows:
             grid.add_row(*(Text(cell.text, style=_STYLES[cell.tone]) for cell in table.cells(row, rows, wide)))

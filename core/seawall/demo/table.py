@@ -24,10 +24,11 @@ class Cell(NamedTuple):
     tone: Tone = "plain"
 
 
-def headings(wide: bool) -> list[str]:
+def headings(rows: Sequence[Row], wide: bool) -> list[str]:
     """What stands above the columns; a narrow table leaves the drawings out."""
     drawn = ["over time"] if wide else []
-    return ["client", "", "answered", *drawn, "p99", "sick host saw", "breaker", "recovery"]
+    last = ["remembered", "backup saw"] if _bridges(rows) else ["breaker", "recovery"]
+    return ["client", "", "answered", *drawn, "p99", "sick host saw", *last]
 
 
 def cells(row: Row, rows: Sequence[Row], wide: bool) -> list[Cell]:
@@ -44,9 +45,21 @@ def cells(row: Row, rows: Sequence[Row], wide: bool) -> list[Cell]:
             (_bar(row.sick_attempts, max(r.sick_attempts for r in rows)) if wide else "") + f"{row.sick_attempts:>5}",
             _tone(row.sick_attempts, other.sick_attempts),
         ),
+        *_last(row, rows),
+    ]
+
+
+def _last(row: Row, rows: Sequence[Row]) -> list[Cell]:
+    if _bridges(rows):
+        return [Cell("-", "faint") if n is None else Cell(f"{n:>4}") for n in (row.remembered, row.backup)]
+    return [
         Cell(_breaker(row), "plain" if row.opened else "faint"),
         Cell("-", "faint") if row.recovery is None else Cell(_seconds(row.recovery)),
     ]
+
+
+def _bridges(rows: Sequence[Row]) -> bool:
+    return any(row.backup is not None for row in rows)
 
 
 def _tone(figure: float, other: float, least: float = 0) -> Tone:
@@ -78,7 +91,7 @@ def _breaker(row: Row) -> str:
 def plain(rows: Sequence[Row], wide: bool) -> str:
     """The table as text of fixed width, for pipes and for terminals without rich."""
     gap = "  " if wide else " "
-    lines = [headings(wide)] + [[cell.text for cell in cells(row, rows, wide)] for row in rows]
+    lines = [headings(rows, wide)] + [[cell.text for cell in cells(row, rows, wide)] for row in rows]
     widths = [max(len(text) for text in column) for column in zip(*lines, strict=True)]
     texts = [gap.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([texts[0], gap.join("-" * width for width in widths), *texts[1:]])
@@ -95,6 +108,8 @@ class _Sums:
         self.wasted = sum(row.wasted for row in rows)
         self.p99 = max((row.p99 for row in rows), default=0.0)
         self.recovery = max((row.recovery for row in rows if row.recovery is not None), default=0.0)
+        self.remembered = sum(row.remembered or 0 for row in rows)
+        self.backup = sum(row.backup or 0 for row in rows)
 
 
 def verdict(rows: Sequence[Row]) -> str:
@@ -105,7 +120,8 @@ def verdict(rows: Sequence[Row]) -> str:
     prices: list[str] = []
     if _differ(ours.answered, bare.answered, 0.01):
         side = gains if ours.answered > bare.answered else prices
-        side.append(f"{ours.answered} of {ours.calls} calls answered instead of {bare.answered}")
+        bridged = f", {ours.remembered} of them from memory" if ours.remembered else ""
+        side.append(f"{ours.answered} of {ours.calls} calls answered instead of {bare.answered}{bridged}")
     if _differ(ours.sick_attempts, bare.sick_attempts, 0.05):
         side = gains if ours.sick_attempts < bare.sick_attempts else prices
         side.append(f"the sick hosts saw {ours.sick_attempts} attempts instead of {bare.sick_attempts}")
@@ -116,6 +132,8 @@ def verdict(rows: Sequence[Row]) -> str:
         prices.append(f"a p99 of {_seconds(ours.p99)} instead of {_seconds(bare.p99)}")
     if ours.recovery > bare.recovery + 0.2:
         prices.append(f"the slowest answers again {ours.recovery:.1f} s after its host is well")
+    if ours.backup:
+        prices.append(f"the backups saw {ours.backup} attempts")
     gained = ", ".join(gains) or "no gain"
     return f"{rows[0].scene}: {gained}." + (f" The price: {', '.join(prices)}." if prices else "")
 
