@@ -20,7 +20,7 @@ from seawall.policies.timeouts import Limits, Timeouts
 from seawall.scope import Scope, ScopeBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
     from typing import Unpack
 
@@ -51,7 +51,7 @@ class Policy:
     """When the host is left alone. None: never; it is measured all the same."""
     bulkhead: Bulkhead | Unset | None = UNSET
     """How many attempts run at a time. None: measured only."""
-    degrade: tuple[Step, ...] | list[Step] | Unset | None = UNSET
+    degrade: Sequence[Step] | Unset | None = UNSET
     """Ways to answer when the host failed or we refused, asked in this order. None or empty: none."""
     degrade_after: float | timedelta | Unset | None = UNSET
     """Seconds: no longer wait (backoff, gate, bulkhead) while a way to degrade could answer. None: wait."""
@@ -359,7 +359,7 @@ if TYPE_CHECKING:
         budget: Budget | None
         breaker: Breaker | None
         bulkhead: Bulkhead | None
-        degrade: tuple[Step, ...] | list[Step] | None
+        degrade: Sequence[Step] | None
         degrade_after: float | timedelta | None
         stream: bool
         inspect_streams: bool | Inspect

@@ -16,7 +16,23 @@ import requests
 
 import httpx_resilience
 import requests_resilience
-from seawall import Breaker, Bulkhead, Report, Resilience, Retry, Timeouts, report
+from seawall import (
+    Answer,
+    Breaker,
+    Bulkhead,
+    ErrorWithAlternatives,
+    FallbackProvider,
+    Outbox,
+    Policy,
+    QueueForRetry,
+    Report,
+    Resilience,
+    Retry,
+    SimplifiedResponse,
+    StaleResponse,
+    Timeouts,
+    report,
+)
 
 resilience = Resilience()
 
@@ -72,6 +88,19 @@ if policy.retry is not None and policy.breaker is not None:
     assert_type(policy.retry.max_retries, int)
     assert_type(policy.breaker.failure_threshold, int)
 resilience.configure("https://api.example.com", policy)
+
+# degrade: a list of any of them, in any order.
+Policy(
+    degrade=[
+        StaleResponse(),
+        FallbackProvider("https://b.example.com"),
+        SimplifiedResponse(lambda request, error: Answer(text="later")),
+        QueueForRetry(Outbox("outbox.db"), queue_timeout=60),
+        ErrorWithAlternatives(["https://status.example.com"]),
+    ]
+)
+Policy(degrade=(FallbackProvider("https://b.example.com"),))
+Policy(degrade=["https://b.example.com"])  # type: ignore[list-item]
 
 # mount: the client that was given, not some client.
 assert_type(httpx_resilience.mount(httpx.Client(), resilience), httpx.Client)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from seawall.outcome import Reason, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seawall._story import Call
+    from seawall._story import Call, Source
     from seawall.degrade.step import Trouble
     from seawall.runtime import Runtime
 
@@ -22,8 +22,8 @@ class ErrorWithAlternatives:
 
     __slots__ = ("alternatives",)
 
-    reserve: Final = 0.0
-    source: Final = "origin"  # it gives no answer
+    reserve: float = 0.0
+    source: Source = "origin"  # it gives no answer
 
     def __init__(self, alternatives: Iterable[Any]) -> None:
         if isinstance(alternatives, str | bytes):

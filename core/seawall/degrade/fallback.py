@@ -17,7 +17,7 @@ from seawall.degrade.answer import Answer
 from seawall.outcome import Reason, Rejection, reject_async
 
 if TYPE_CHECKING:
-    from seawall._story import Call
+    from seawall._story import Call, Source
     from seawall.degrade.step import Trouble
     from seawall.runtime import Runtime
 
@@ -48,7 +48,7 @@ class FallbackProvider:
 
     __slots__ = ("body", "headers", "methods", "origins", "path", "reserve", "response")
 
-    source: Final = "fallback"
+    source: Source = "fallback"
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ nothing, and a token that expired meanwhile is no reason to fail.
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from seawall import _check
@@ -19,7 +19,7 @@ from seawall.outcome import Reason, Rejection
 from seawall.policies.retry import IDEMPOTENT_METHODS, Retry, key_field
 
 if TYPE_CHECKING:
-    from seawall._story import Call
+    from seawall._story import Call, Source
     from seawall.degrade.step import Trouble
     from seawall.outbox import Outbox
     from seawall.runtime import Runtime
@@ -57,15 +57,20 @@ class QueueForRetry:
     store_credentials: bool = False
     """Keep `Authorization`, cookies, API keys in the file, in clear. Else whoever sends attaches them."""
 
-    source: ClassVar = "origin"  # it gives no answer
-    reserve: ClassVar[float] = 0.0
-
     def __post_init__(self) -> None:
         if isinstance(self.outbox, type) or not (hasattr(self.outbox, "put") and hasattr(self.outbox, "drain")):
             raise TypeError(f'QueueForRetry: outbox={self.outbox!r}: give an Outbox, such as Outbox("outbox.db")')
         _check.duration(self, "queue_timeout", zero=False)
         _check.count(self, "max_body", 0)
         _check.flag(self, "store_credentials")
+
+    @property
+    def source(self) -> Source:
+        return "origin"  # it gives no answer
+
+    @property
+    def reserve(self) -> float:
+        return 0.0
 
     def begin(self, call: Call, runtime: Runtime) -> None:
         pass

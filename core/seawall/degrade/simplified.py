@@ -8,12 +8,12 @@ second time: if it raises, the next step is asked.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from seawall.degrade.answer import Answer
 
 if TYPE_CHECKING:
-    from seawall._story import Call
+    from seawall._story import Call, Source
     from seawall.degrade.step import Trouble
     from seawall.runtime import Runtime
 
@@ -29,8 +29,8 @@ class SimplifiedResponse:
 
     __slots__ = ("build",)
 
-    reserve: Final = 0.0
-    source: Final = "simplified"
+    reserve: float = 0.0
+    source: Source = "simplified"
 
     def __init__(self, build: Build) -> None:
         if not callable(build):
