@@ -17,27 +17,9 @@ from seawall.judging import body_failed, check_time, inspect
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from httpx_resilience._ahead import ReadAhead
     from seawall.clocks import Watch
     from seawall.degrade.copying import Copy
-
-
-class ReadAhead:
-    """What was read of a body before anybody asked for it."""
-
-    __slots__ = ("chunks", "error", "rest", "size")
-
-    def __init__(self, rest: Any) -> None:
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.rest = rest
-        """The iterator to go on with; None: that was all."""
-        self.error: Exception | None = None
-        """What broke it: raised again to whoever reads that far."""
-
-    @property
-    def is_open(self) -> bool:
-        """Is there more to read ahead?"""
-        return self.rest is not None and self.error is None
 
 
 class _Body(Admission):

@@ -84,7 +84,7 @@ def watch_above(call: Call, result: object, resilience: Resilience) -> None:
             f"{_attempts(resilience)}. Give the SDK client max_retries=0, or use seawall.mount(sdk_client)"
         )
         try:
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=5)
         except RuntimeWarning:  # -W error: an answer is in hand, and its connection would be lost with it
             getLogger("seawall").warning("%s", text)
 

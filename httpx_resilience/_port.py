@@ -1,0 +1,271 @@
+"""The flow's runtime over a transport of httpx or httpx2: how to send, what came, and what degradation needs besides.
+
+One for sync and async, and for either the few lines that send and wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from httpx_resilience._ahead import ReadingAhead
+from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
+from httpx_resilience._network import close_all, left_behind, needs_scopes
+from httpx_resilience._upload import give_back, is_lent, lend
+from seawall.classification import streams
+from seawall.degrade.answer import Answer
+from seawall.degrade.copying import copy_of
+from seawall.degrading import on_behalf
+from seawall.drivers.aio import Loops, within
+from seawall.drivers.threads import Threads
+from seawall.errors import dress
+from seawall.judging import watch_for
+from seawall.policies.retry import Repeatable
+from seawall.runtime import Stopped, plain
+
+if TYPE_CHECKING:
+    from httpx_resilience._library import Library
+    from seawall._story import Call
+    from seawall.admission import Admission
+    from seawall.degrade.fallback import Rewrite
+    from seawall.outcome import Outcome, Rejection
+    from seawall.resilience import Resilience
+    from seawall.runtime import Runtime
+
+
+class Port(ReadingAhead):
+    """The runtime of one transport: sends through `inner`, reads its bodies."""
+
+    __slots__ = ("_serial", "admission", "inner", "is_hard", "library", "resilience", "upload", "uploads")
+
+    admission: type[Admission]
+    upload: Any
+    """The class of what stands in for a body that is read while it is sent."""
+    uploads: Self
+    """The port for requests with such a body."""
+
+    def __init__(self, inner: Any, library: Library, resilience: Resilience, serial: int, *, is_hard: bool) -> None:
+        self.inner = inner
+        self.library = library
+        self.resilience = resilience
+        self.is_hard = is_hard
+        self._serial = serial
+
+    def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
+        """The timeouts to send with, where they must differ from the client's."""
+        watch = admission.watch = watch_for(call, admission.started)
+        return None if watch is None else LiveTimeouts.of(given_timeouts(call.request), watch, is_hard=self.is_hard)
+
+    def taken(self, call: Call, body: Any, response: Any) -> Any:
+        """The answer, its body now owned by the attempt."""
+        body.headers_at = call.state.now()
+        body.status = response.status_code
+        watch = body.watch
+        if watch is not None:
+            watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
+        copy = None if call.slot is None else copy_of(call, body, body.status, response.headers.raw)
+        if response.is_closed:  # a mock's, read before
+            body.is_over = True
+            if copy is not None and "content-encoding" not in response.headers:
+                copy.add(response.content)
+                call.copy = copy
+        else:
+            body.copy = copy
+            body.inner = response.stream
+            response.stream = body
+        response.extensions["resilience"] = call
+        return response
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return self.library.outcome(error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        stream = call.request.stream
+        body = call.upload.can_repeat if is_lent(call) else self.library.is_replayable(stream)
+        return Repeatable.of(call.request, call.policy.retry, body=body)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        original = call.request
+        given = as_given(original.extensions)
+        extensions = {name: value for name, value in given.items() if name != "resilience"}
+        body = {"stream": original.stream} if rewrite.body is None else {"content": rewrite.body}
+        request = type(original)(rewrite.method, rewrite.url, headers=rewrite.headers, extensions=extensions, **body)
+        url = request.url
+        if rewrite.body is None:  # with a stream the library adds no fields of its own
+            request.headers["host"] = url.netloc.decode("ascii")
+            request.headers.update(_framing(original))
+        route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+        other = self.resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        timeouts = given_timeouts(request)
+        other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
+        other.upload = call.upload
+        return await on_behalf(call, other, cast("Runtime", self))
+
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        return call.request.headers.raw  # type: ignore[no-any-return]
+
+    def identity(self, call: Call) -> str | int:
+        # The SSL context does not tell whether it holds a client certificate.
+        return self._serial if call.request.url.scheme == "https" else 0
+
+    def content(self, call: Call) -> bytes | None:
+        stream = call.request.stream
+        if not self.library.is_replayable(stream):
+            return None
+        return b"".join(stream)  # a multipart body is put together only now
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if isinstance(answer, Answer):
+            return self.library.answer(call, answer)
+        if not isinstance(answer, self.library.response):
+            raise TypeError("give a seawall.Answer")
+        answer.extensions["resilience"] = call
+        return answer
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, self.library.leaves)
+
+
+class SyncPort(Port, Threads):
+    """The runtime of a sync transport."""
+
+    __slots__ = ()
+
+    def __init__(self, inner: Any, library: Library, resilience: Resilience, serial: int, *, is_hard: bool) -> None:
+        super().__init__(inner, library, resilience, serial, is_hard=is_hard)
+        self.admission, self.upload = library.body, library.upload
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        request = call.request
+        timeouts = self.prepare(call, admission)
+        try:
+            if timeouts is None:
+                return self.taken(call, admission, self.inner.handle_request(request))
+            given = as_given(request.extensions)
+            request.extensions = {**given, "timeout": timeouts}
+            try:
+                response = self.inner.handle_request(request)
+            except BaseException:
+                if self.is_hard and timeouts.watch.is_connecting:
+                    for connection in left_behind(self.inner):
+                        connection.close()
+                raise
+            finally:
+                request.extensions = given  # mocks and redirects see what the user wrote
+                timeouts.watch.report()
+        except StopIteration as error:  # a mock ran out of answers
+            raise Stopped from error
+        return self.taken(call, admission, response)
+
+    def iterate(self, stream: Any) -> Any:
+        return iter(stream)
+
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
+        return next(iterator, None)
+
+    async def end(self, iterator: Any) -> None:
+        if hasattr(iterator, "close"):
+            iterator.close()
+
+    async def shut(self, stream: Any) -> None:
+        stream.close()
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def read(self, response: Any) -> Answer:
+        return Answer.decoded(response.status_code, response.headers.multi_items(), response.read())
+
+
+class AsyncPort(Port, Loops):
+    """The runtime of an async transport."""
+
+    __slots__ = ("scoped",)
+
+    def __init__(self, inner: Any, library: Library, resilience: Resilience, serial: int, *, is_hard: bool) -> None:
+        super().__init__(inner, library, resilience, serial, is_hard=is_hard)
+        self.admission, self.upload = library.async_body, library.async_upload
+        self.scoped = not is_hard or needs_scopes(inner)
+        """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        request = call.request
+        timeouts = self.prepare(call, admission)
+        if timeouts is None:
+            return self.taken(call, admission, await self.inner.handle_async_request(request))
+        given, watch = as_given(request.extensions), timeouts.watch
+        request.extensions = {**given, "timeout": timeouts}
+        try:
+            if self.scoped and watch.is_running:
+                admission.scoped = True
+                response = await within(watch.whole_within(), self.inner.handle_async_request(request))
+            else:
+                response = await self.inner.handle_async_request(request)
+        except GeneratorExit:  # no more awaiting
+            raise
+        except BaseException:
+            if self.is_hard and watch.is_connecting:
+                await close_all(left_behind(self.inner))
+            raise
+        finally:
+            request.extensions = given
+            watch.is_exact = watch.is_exact or admission.scoped
+            watch.report()
+        return self.taken(call, admission, response)
+
+    def iterate(self, stream: Any) -> Any:
+        return stream.__aiter__()
+
+    async def pull(self, iterator: Any, admission: Any) -> bytes | None:
+        if admission.scoped:
+            return await within(admission.watch.left(), anext(iterator, None))  # type: ignore[no-any-return]
+        return await anext(iterator, None)
+
+    async def end(self, iterator: Any) -> None:
+        if hasattr(iterator, "aclose"):
+            await iterator.aclose()
+
+    async def shut(self, stream: Any) -> None:
+        await stream.aclose()
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
+
+    async def read(self, response: Any) -> Answer:
+        return Answer.decoded(response.status_code, response.headers.multi_items(), await response.aread())
+
+
+class SyncUploads(SyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Admission) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            call.upload.release()
+
+
+class AsyncUploads(AsyncPort):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+            await call.upload.release()
+
+
+def _framing(request: Any) -> list[tuple[str, str]]:
+    """How the library framed a body that is sent as it is."""
+    names = ("content-length", "transfer-encoding")
+    return [(name, request.headers[name]) for name in names if name in request.headers]

@@ -1,0 +1,253 @@
+"""The flow's runtime over an adapter: how to send, what came, and what degradation needs besides."""
+
+from __future__ import annotations
+
+import io
+from http.client import responses
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from requests import Response
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.util import Timeout
+
+from requests_resilience._ahead import read_ahead
+from requests_resilience._errors import LEAVES, outcome
+from requests_resilience._network import Clocks
+from requests_resilience._stream import Body, follow
+from requests_resilience._upload import content_of, give_back, is_upload, lend
+from seawall._story import attach
+from seawall.classification import streams
+from seawall.degrade.answer import Answer
+from seawall.degrade.copying import copy_of
+from seawall.degrading import on_behalf
+from seawall.drivers.threads import Threads
+from seawall.errors import dress
+from seawall.judging import watch_for
+from seawall.mounted import PEEK_BYTES, PEEK_SECONDS
+from seawall.policies.retry import Repeatable
+from seawall.runtime import Stopped, plain
+from seawall.scope import earliest
+
+if TYPE_CHECKING:
+    from seawall._story import Call
+    from seawall.clocks import Watch
+    from seawall.degrade.fallback import Rewrite
+    from seawall.outcome import Outcome, Rejection
+    from seawall.resilience import Resilience
+
+
+class Port(Threads):
+    """The runtime of one adapter. A call carries the arguments of its `send`."""
+
+    __slots__ = ("_adapter", "_resilience", "_serial")
+
+    admission = Body
+
+    def __init__(self, adapter: BaseAdapter, resilience: Resilience, serial: int) -> None:
+        self._adapter: Any = adapter
+        self._resilience = resilience
+        self._serial = serial
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        request = call.request
+        stream, given, verify, cert, proxies = call.sending
+        connect, read, total = client_limits(given)
+        watch = admission.watch = watch_for(call, admission.started)
+        timeout = given if watch is None else Clocks(watch, earliest(connect, total), earliest(read, total))
+        try:
+            response = self._adapter.send(
+                request, stream=stream, timeout=timeout, verify=verify, cert=cert, proxies=proxies
+            )
+        except StopIteration as error:  # a mock ran out of answers
+            raise Stopped from error
+        finally:
+            if watch is not None:
+                watch.report()
+        admission.headers_at = call.state.now()
+        admission.status = response.status_code
+        raw = response.raw
+        if watch is not None:
+            watch.headers(streamed=watch.minds_streaming and (stream or call.policy.stream or streams(response)))
+            if not watch.is_exact:
+                self._loosen(watch, raw, read)
+        # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
+        if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
+            admission.is_over = True
+        if call.slot is not None and not stream:
+            self._copy(call, admission, response)
+        attach(response, call)
+        return response
+
+    def _copy(self, call: Call, admission: Any, response: Any) -> None:
+        """Read the answer for whom it is to be remembered: raw, and now, as requests itself would next."""
+        fields = getattr(response.raw, "headers", None) or response.headers
+        copy = copy_of(call, admission, response.status_code, fields.items())
+        if copy is None:
+            return
+        if response._content is not False:  # a mock's, read before
+            if "content-encoding" not in response.headers:
+                copy.add(response._content or b"")
+                call.copy = copy
+        elif admission.is_over:
+            call.copy = copy
+        else:
+            ahead = read_ahead(response, admission, lambda size: size <= call.slot.limit)
+            ahead.take_error()  # the response raises it to whoever reads that far
+            if ahead.complete:
+                admission.is_over = True
+                copy.add(ahead.head)
+                call.copy = copy
+
+    def _loosen(self, watch: Watch, raw: Any, read: float | None) -> None:
+        """After the headers another clock runs; a socket that is not ours is told, where it can be reached."""
+        sock = getattr(getattr(raw, "connection", None), "sock", None)
+        if sock is not None:
+            sock.settimeout(watch.read_within(read))
+
+    async def peek(self, response: Any, admission: Any) -> bytes | None:
+        if response._content is not False:
+            return response._content or b""
+        ahead = admission.ahead
+        if ahead is None:
+            clock = admission.call.state.clock
+            ends = clock.monotonic() + PEEK_SECONDS
+            ahead = read_ahead(response, admission, lambda size: size <= PEEK_BYTES and clock.monotonic() < ends)
+            ahead.take_error()  # the response raises it, should anybody read that far
+            if ahead.complete:
+                admission.finish()
+        return ahead.head if ahead.complete else None
+
+    async def hold(self, response: Any, admission: Any) -> Exception | None:
+        inspector, watch = admission.inspector, admission.watch
+        if response._content is not False:
+            inspector.feed(response._content or b"")
+            inspector.end()
+        elif admission.ahead is not None and admission.ahead.complete:  # read to be remembered
+            inspector.feed(admission.ahead.head)
+            inspector.end()
+        elif admission.is_over or not hasattr(response.raw, "read1"):  # an urllib3 that reads all or nothing
+            admission.inspector = None
+        else:
+            watch.body_wanted()
+            ahead = read_ahead(response, admission, lambda _: not inspector.is_decided)
+            if ahead.complete:
+                inspector.end()
+                admission.is_over = True
+            if ahead.error is not None:
+                return ahead.take_error()
+            watch.content()
+        return None
+
+    async def discard(self, response: Any, admission: Any) -> None:
+        try:
+            response.close()
+        except Exception:
+            pass  # it is being thrown away; what the attempt was worth is known
+
+    def error(self, call: Call, error: Exception) -> Outcome:
+        return outcome(error)
+
+    def repeatable(self, call: Call) -> Repeatable:
+        body, upload = call.request.body, call.upload
+        in_memory = body is None or isinstance(body, bytes | str)
+        return Repeatable.of(
+            call.request, call.policy.retry, body=in_memory or (upload is not None and upload.can_repeat)
+        )
+
+    async def call(self, function: Any, *args: Any) -> Any:
+        return plain(function, *args)
+
+    async def forward(self, call: Call, rewrite: Rewrite) -> Any:
+        request = call.request.copy()
+        request.url, request.headers = rewrite.url, CaseInsensitiveDict(rewrite.headers)
+        request.hooks = default_hooks()
+        if rewrite.body is not None:
+            request.body = rewrite.body
+        if rewrite.body is not None or not is_upload(request.body):
+            request.prepare_content_length(request.body)
+        else:
+            request.headers.update(_framing(call.request))
+        parts = urlsplit(rewrite.url)
+        route = self._resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
+        other = self._resilience.call(route, request)
+        if other is None:  # that host is switched off
+            return None
+        connect, read, _ = client_limits(call.sending[1])
+        other.sending, other.limits = call.sending, other.policy.limits(connect, read)
+        other.upload = call.upload
+        return await on_behalf(call, other, self)
+
+    async def read(self, response: Any) -> Answer:
+        return Answer.decoded(response.status_code, response.headers.items(), response.content)
+
+    def fields(self, call: Call) -> list[tuple[Any, Any]]:
+        return list(call.request.headers.items())
+
+    def identity(self, call: Call) -> str | int:
+        """The client's certificate, and how the server's is checked; somebody else's adapter may hide its own."""
+        _, _, verify, cert, _ = call.sending
+        if type(self._adapter) is not HTTPAdapter:
+            return self._serial
+        return "" if cert is None and verify is True else f"{cert!r} {verify!r}"
+
+    def content(self, call: Call) -> bytes | None:
+        return content_of(call)
+
+    def respond(self, call: Call, answer: Any) -> Any:
+        if not isinstance(answer, Answer):
+            if not isinstance(answer, Response):
+                raise TypeError("give a seawall.Answer")
+            attach(answer, call)
+            return answer
+        raw = HTTPResponse(
+            io.BytesIO(answer.content),
+            headers=HTTPHeaderDict(answer.headers),
+            status=answer.status,
+            reason=responses.get(answer.status),
+            preload_content=False,
+            enforce_content_length=False,  # what answered a HEAD tells the length of a body it has not
+        )
+        response = HTTPAdapter.build_response(self._adapter, call.request, raw)
+        attach(response, call)
+        return response
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, LEAVES)
+
+
+class Uploads(Port):
+    """For requests whose body is read while it is sent."""
+
+    __slots__ = ()
+
+    async def send(self, call: Call, admission: Any) -> Any:
+        lend(call)
+        try:
+            return await super().send(call, admission)
+        finally:
+            give_back(call)
+
+
+def _framing(request: Any) -> dict[str, str]:
+    """How requests framed a body that is sent as it is."""
+    names = ("Content-Length", "Transfer-Encoding")
+    return {name: request.headers[name] for name in names if name in request.headers}
+
+
+def client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:
+    """Connect, read and total of what requests was given as `timeout`."""
+    if timeout is None or isinstance(timeout, (float, int)):  # no union: that would be made anew each time
+        return timeout, timeout, None
+    if isinstance(timeout, Timeout):
+        return _seconds(timeout.connect_timeout), _seconds(timeout.read_timeout), _seconds(timeout.total)
+    connect, read = timeout
+    return connect, read, None
+
+
+def _seconds(value: Any) -> float | None:
+    """urllib3 has a marker for "the socket's default"."""
+    return value if isinstance(value, float | int) else None
