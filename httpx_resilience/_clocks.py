@@ -67,3 +67,9 @@ def as_given(extensions: Any) -> Any:
     """The extensions as the user wrote them, should another send of the same request be under way."""
     timeout = extensions.get("timeout")
     return {**extensions, "timeout": timeout.client} if type(timeout) is LiveTimeouts else extensions
+
+
+def timed(given: Mapping[str, Any], watch: Watch, *, is_hard: bool) -> dict[str, Any]:
+    """The extensions to send with: those `given`, with timeouts that know the attempt."""
+    own = given.get("timeout") or NO_TIMEOUT
+    return {**given, "timeout": LiveTimeouts.of(own, watch, is_hard=is_hard)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from httpx_resilience._ahead import ReadingAhead
-from httpx_resilience._clocks import LiveTimeouts, as_given, given_timeouts
+from httpx_resilience._clocks import as_given, given_timeouts, timed
 from httpx_resilience._network import close_all, left_behind, needs_scopes
 from httpx_resilience._upload import give_back, is_lent, lend
 from seawall.classification import streams
@@ -49,11 +49,6 @@ class Port(ReadingAhead):
         self.resilience = resilience
         self.is_hard = is_hard
         self._serial = serial
-
-    def prepare(self, call: Call, admission: Admission) -> LiveTimeouts | None:
-        """The timeouts to send with, where they must differ from the client's."""
-        watch = admission.watch = watch_for(call, admission.started)
-        return None if watch is None else LiveTimeouts.of(given_timeouts(call.request), watch, is_hard=self.is_hard)
 
     def taken(self, call: Call, body: Any, response: Any) -> Any:
         """The answer, its body now owned by the attempt."""
@@ -138,22 +133,22 @@ class SyncPort(Port, Threads):
 
     async def send(self, call: Call, admission: Admission) -> Any:
         request = call.request
-        timeouts = self.prepare(call, admission)
+        watch = admission.watch = watch_for(call, admission.started)
         try:
-            if timeouts is None:
+            if watch is None:
                 return self.taken(call, admission, self.inner.handle_request(request))
             given = as_given(request.extensions)
-            request.extensions = {**given, "timeout": timeouts}
+            request.extensions = timed(given, watch, is_hard=self.is_hard)
             try:
                 response = self.inner.handle_request(request)
             except BaseException:
-                if self.is_hard and timeouts.watch.is_connecting:
+                if self.is_hard and watch.is_connecting:
                     for connection in left_behind(self.inner):
                         connection.close()
                 raise
             finally:
                 request.extensions = given  # mocks and redirects see what the user wrote
-                timeouts.watch.report()
+                watch.report()
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
         return self.taken(call, admission, response)
@@ -191,11 +186,11 @@ class AsyncPort(Port, Loops):
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
-        timeouts = self.prepare(call, admission)
-        if timeouts is None:
+        watch = admission.watch = watch_for(call, admission.started)
+        if watch is None:
             return self.taken(call, admission, await self.inner.handle_async_request(request))
-        given, watch = as_given(request.extensions), timeouts.watch
-        request.extensions = {**given, "timeout": timeouts}
+        given = as_given(request.extensions)
+        request.extensions = timed(given, watch, is_hard=self.is_hard)
         try:
             if self.scoped and watch.is_running:
                 admission.scoped = True

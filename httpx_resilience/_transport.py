@@ -99,7 +99,7 @@ class _Mounted:
             unclamp(self.inner)
         return self.inner
 
-    def _connect(self, kind: type[P], uploads: type[P], library: Library) -> P:
+    def _ports(self, kind: type[P], uploads: type[P], library: Library) -> P:
         """The ports to the transport underneath."""
         given = self.inner, library, self.resilience, self._serial
         port = kind(*given, is_hard=self._is_hard)
@@ -194,7 +194,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = self._connect(SyncPort, SyncUploads, library)
+        self._port = self._ports(SyncPort, SyncUploads, library)
         return self._port
 
     def __enter__(self) -> Self:
@@ -243,7 +243,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        self._port = self._connect(AsyncPort, AsyncUploads, library)
+        self._port = self._ports(AsyncPort, AsyncUploads, library)
         return self._port
 
     async def __aenter__(self) -> Self:
