@@ -113,7 +113,7 @@ def test__snapshots_in_an_outage__hold_what_a_health_page_shows() -> None:
 
 def switching(frame: FrameType, event: str, arg: Any) -> TraceFunction | None:
     """A tracer under which another thread runs before each line of the host's state, wherever a lock is held."""
-    if not frame.f_code.co_filename.endswith(("host.py", "bulkhead.py")):
+    if not frame.f_code.co_filename.endswith(("host.py", "ledger.py", "counting.py", "bulkhead.py")):
         return None
     time.sleep(0.00001)
     return switching
