@@ -177,10 +177,10 @@ def events() -> str:
     rows: list[tuple[str, str, str]] = []
     for name, kind in vars(events_module).items():
         if isinstance(kind, type) and issubclass(kind, events_module.Event) and kind is not events_module.Event:
-            own = [field.name for field in fields(kind) if field.name not in ("host", "at")]
+            own = [field.name for field in fields(kind) if field.name not in ("host", "host_group", "at")]
             said = (inspect.getdoc(kind) or "").replace("\n", " ")
             rows.append((f"`{name}`", ", ".join(f"`{field}`" for field in own) or "–", said))
-    return table(("event", "besides `host` and `at`", "when"), rows)
+    return table(("event", "besides `host`, `host_group` and `at`", "when"), rows)
 
 
 def tree() -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from seawall.outcome import Attempt, Ending, ErrorKind, Verdict
 
 if TYPE_CHECKING:
+    from seawall.events import CallInfo
     from seawall.host import HostState
     from seawall.policy import Effective
 
@@ -143,6 +144,8 @@ class Call(Report):
     """The deadline without the policy's own `total`, where that ends at the headers of an answer that streams."""
     sending: Any = None
     """What the mount needs to send it."""
+    info: CallInfo | None = None
+    """What stands for it in events, once somebody listens."""
 
     def __init__(
         self, state: HostState, policy: Effective, request: Any, started: float, deadline: float | None

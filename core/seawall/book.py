@@ -46,7 +46,7 @@ class PolicyBook:
             policy = Policy()
             for text in found:
                 policy = policy.over(self.policies[text])
-            effective = self._known[found] = Effective(policy)
+            effective = self._known[found] = Effective(policy, *found[:1])
         return effective
 
     def specific(self, origin: Origin) -> Iterator[Pattern]:
@@ -60,6 +60,7 @@ class PolicyBook:
             policy = self.policies.get(name, Policy()).over(self.policies.get("all://", Policy()))
             known = Effective(policy)
             if name in self.policies:  # others may be any number
+                known.pattern = name
                 self._known[name,] = known
         return known
 
@@ -93,7 +94,7 @@ class PolicyBook:
         for other in self._patterns:
             if other is pattern or other.contains(pattern):
                 policy = policy.over(self.policies[other.text])
-        return Effective(policy)
+        return Effective(policy, pattern.text)
 
     def _check_groups(self) -> None:
         firsts: dict[str, tuple[str, Effective]] = {}

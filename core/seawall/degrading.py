@@ -9,13 +9,14 @@ there would hide a mistake.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from seawall import telling
 from seawall.degrade.step import Trouble
 from seawall.flow import REASONS, Failed, run
 from seawall.outcome import Ending, ErrorKind, Reason, Rejection, Verdict
-from seawall.scope import earliest
+from seawall.scope import earliest, heard_later
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -81,9 +82,10 @@ async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result
         await _let_go(call, trouble)
         if isinstance(answer, Rejection):
             return answer
+        instead_of = call.ending or Ending.CANCELLED
         call.ending, call.error, call.served_from = Ending.DEGRADED, original, step.source
         call.answer = None
-        call.state.count_degraded(step.source)
+        call.state.count_degraded(step.source, call, instead_of)
         return answer
     if ending is not None:
         await _let_go(call, trouble)
@@ -125,8 +127,9 @@ async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
 def _end(call: Call) -> None:
     """The call is over; who drops its answer unread gets its permit back, so nothing may hold that."""
     call.silent, call.last = False, None
-    if call.state.hub.listening:
-        telling.call_ended(call)
+    if call.state.hub.following:
+        with heard_later(sys.exception()):
+            telling.call_ended(call)
 
 
 def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:

@@ -28,7 +28,7 @@ from seawall.judging import (
 from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.breaker import HalfOpen
 from seawall.policies.bulkhead import Ticket
-from seawall.scope import earliest
+from seawall.scope import earliest, heard_later
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -132,13 +132,15 @@ async def run(call: Call, runtime: Runtime) -> Any:
                     return _refused(call, refused, last)
             if last is not None:
                 admission.paid, call.paid = call.paid, False
+            if state.hub.following:
+                telling.attempt_started(admission)
             response = await runtime.send(call, admission)
         except Exception as error:
             now = clock.monotonic()
             outcome = judge_error(call, admission, error, runtime, now)
             response, last = None, _Last(outcome, None, error)
-        except BaseException:
-            _abandon(call, admission)
+        except BaseException as error:
+            _abandon(call, admission, error)
             raise
         else:
             try:
@@ -150,14 +152,14 @@ async def run(call: Call, runtime: Runtime) -> Any:
                         state.headers(admission, clock.monotonic())
                     if admission.is_over:
                         admission.finish()
-                    if state.hub.listening:
+                    if state.hub.following:
                         telling.call_ended(call)
                     last = None
                     return response
                 outcome = judge_response(call, admission, response)
                 last = _Last(outcome, response, None)
-            except BaseException:  # a hook was interrupted: nobody will get the answer
-                await _drop(call, admission, response, runtime)
+            except BaseException as error:  # a hook was interrupted: nobody will get the answer
+                await _drop(call, admission, response, runtime, error)
                 raise
         try:
             if outcome.status == 429 and "json" in text(response, "content-type").lower():
@@ -173,8 +175,8 @@ async def run(call: Call, runtime: Runtime) -> Any:
                     outcome = last.outcome = judge_stream(call, admission, outcome, broke, runtime)
                 last.broke, broke = broke, None
                 delay = next_step(call, admission, outcome, runtime, now)
-            except BaseException:
-                await _drop(call, admission, response, runtime)
+            except BaseException as error:
+                await _drop(call, admission, response, runtime, error)
                 raise
             if isinstance(delay, Ending):
                 return await _stop(call, admission, last, delay, runtime)
@@ -188,10 +190,12 @@ async def run(call: Call, runtime: Runtime) -> Any:
             if refused is not None:
                 state.count_rejection(now)
                 return _refused(call, refused, last)
+            if state.hub.listening:
+                telling.retry_scheduled(call, now, number + 1, delay, outcome)
             began = now
             await _sleep(call, delay, runtime)
-        except BaseException:
-            _abandon(call, admission)
+        except BaseException as error:
+            _abandon(call, admission, error)
             raise
         now = clock.monotonic()
         call.waited = now - began
@@ -208,11 +212,12 @@ async def _enter(
     if admission.number > 1 and call.policy.retry is not None and call.policy.retry.max_elapsed is not None:
         ends = earliest(ends, call.started + call.policy.retry.max_elapsed)
     ticket: Ticket | None = None
+    waiter: Ticket | None = None
     try:
         while refused is not None and not isinstance(refused, Rejection):
             now = clock.monotonic()
             if isinstance(refused, Ticket):
-                ticket = refused
+                ticket = waiter = refused
                 seconds: float | Rejection = turn_in(call, ticket, ends, now)
             else:
                 seconds = opens_in(call, refused, ends, now)
@@ -243,6 +248,8 @@ async def _enter(
         state.leave(ticket, now, refused=True)
     elif refused is not None and refused.reason in (Reason.GATE, Reason.DEADLINE):
         state.count_rejection(now)
+    if waiter is not None and state.hub.listening:
+        telling.bulkhead_waited(call, now, now - waiter.joined_at, admitted=refused is None)
     call.waited += now - began
     admission.started = now
     return refused
@@ -279,7 +286,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
             admission.finish()
         if call.silent:  # a way to degrade may have to let this answer go
             call.last = admission
-        if call.state.hub.listening:
+        if call.state.hub.following:
             telling.call_ended(call)
         return last.response
     if last.response is not None and await runtime.peek(last.response, admission) is None:
@@ -293,18 +300,19 @@ def _refused(call: Call, rejection: Rejection, last: _Last | None) -> Any:
     if call.paid:
         call.paid = False
         call.state.give_back()
-    if call.state.hub.listening:
-        telling.rejected(call.state, rejection)
+    hub = call.state.hub
+    if hub.listening:
+        telling.rejected(call, rejection)
     call.ending = _DEADLINE if rejection.reason is _TOO_LATE else _REFUSED
     call.reason = rejection.reason._value_
     if last is not None:
         if last.error is not None or last.raises:
             return _give_up(call, last)
         if last.response is not None:
-            if call.state.hub.listening:
+            if hub.following:
                 telling.call_ended(call)
             return last.response
-    if call.state.hub.listening:
+    if hub.following:
         telling.call_ended(call)
     return rejection
 
@@ -318,7 +326,7 @@ def _raises(retry: Retry | None, outcome: Outcome) -> bool:
 
 def _give_up(call: Call, last: _Last) -> Rejection | Failed:
     """The call failed: with a rejection that says so, or with the library's own exception."""
-    if call.state.hub.listening:
+    if call.state.hub.following:
         telling.call_ended(call)
     outcome, name = last.outcome, call.state.name
     if last.raises and outcome.scope != "total":
@@ -342,19 +350,20 @@ def _settle(call: Call, admission: Admission, last: _Last, now: float) -> None:
     call.waited = 0.0
 
 
-async def _drop(call: Call, admission: Admission, response: Any, runtime: Runtime) -> None:
+async def _drop(call: Call, admission: Admission, response: Any, runtime: Runtime, error: BaseException) -> None:
     """Give back everything, the answer's connection too."""
-    _abandon(call, admission)
+    _abandon(call, admission, error)
     if response is not None:
         await runtime.discard(response, admission)
 
 
-def _abandon(call: Call, admission: Admission) -> None:
+def _abandon(call: Call, admission: Admission, error: BaseException) -> None:
     """Cancelled, interrupted: everything goes back, and the host is neither praised nor blamed."""
-    if call.paid:
-        call.state.give_back()
-        call.paid = False
-    call.ending = Ending.CANCELLED
-    call.state.settle(admission, Verdict.IGNORED, call.state.clock.monotonic())
-    if call.state.hub.listening:
-        call.state.cancelled(call)
+    with heard_later(error):
+        if call.paid:
+            call.state.give_back()
+            call.paid = False
+        call.ending = Ending.CANCELLED
+        call.state.settle(admission, Verdict.IGNORED, call.state.clock.monotonic())
+        if call.state.hub.following:
+            call.state.cancelled(call)

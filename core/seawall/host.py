@@ -28,9 +28,10 @@ from seawall.stats.window import Column
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from seawall._story import Call
+    from seawall._story import Call, Source
     from seawall.admission import Admission
     from seawall.hub import Hub
+    from seawall.outcome import Ending
     from seawall.policy import Effective
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
@@ -155,7 +156,7 @@ class HostState(Ledger):
             and self.slow_after is None
             and admission.outcome is None
             and type(phase) is Closed
-            and not (admission.paid or admission.overdue or self.hub.listening)
+            and not (admission.paid or admission.overdue or self.hub.following)
             and (self.bulkhead.is_free or not self._lock._is_owned())
         ):
             done = self.done
@@ -179,10 +180,10 @@ class HostState(Ledger):
             self._review(now)
             woken = self._free(now)
         self._after(woken)
-        if self.hub.listening:
+        if self.hub.following:
             telling.attempt_ended(admission, verdict, now)
-            if self.gate > now and admission.outcome is not None and admission.outcome.retry_after:
-                telling.gate_closed(self, now, self.gate - now)
+        if self.hub.listening and self.gate > now and admission.outcome is not None and admission.outcome.retry_after:
+            telling.gate_closed(self, now, self.gate - now)
 
     def cancelled(self, call: Call) -> None:
         """Tell that a call ended, perhaps in a finaliser: not before the lock is free."""
@@ -236,14 +237,14 @@ class HostState(Ledger):
             self.window.count(Column.REJECTED, now)
         self._after()
 
-    def count_degraded(self, source: str) -> None:
+    def count_degraded(self, source: Source, call: Call | None = None, instead_of: Ending | None = None) -> None:
         """A call is answered from elsewhere, and told: neither success nor failure of the host."""
         now = self.clock.monotonic()
         with self._lock:
             self.window.count(Column.DEGRADED, now)
         self._after()
         if self.hub.listening:
-            telling.degraded(self, source)
+            telling.degraded(self, now, source, call, instead_of)
 
     def rest(self, ticket: Ticket) -> None:
         """A call sleeps, holding nothing; `shut` wakes it."""
@@ -297,6 +298,11 @@ class HostState(Ledger):
         for permit in self.bulkhead.begin_afresh():
             self.breaker.forget(permit)
         self._sleepers = self.turned_away = self._told = None
+
+    @property
+    def group(self) -> str:
+        """What was configured for it: group, pattern or provider name; "all://" if nothing names it."""
+        return (self.effective.group or self.effective.pattern) if self.opens else "all://"
 
     @property
     def in_flight(self) -> int:

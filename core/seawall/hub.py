@@ -7,7 +7,10 @@ thread or task that caused the event; one that raises is reported once through t
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from seawall.scope import is_unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 class Hub:
     """Who listens to one Resilience."""
 
-    __slots__ = ("_listeners", "_said", "listening", "living", "looks_at")
+    __slots__ = ("_late", "_listeners", "_said", "following", "listening", "living", "looks_at")
 
     def __init__(self) -> None:
         self._listeners: dict[object, tuple[Callable[[Event], object], tuple[type[Event], ...] | None]] = {}
@@ -26,6 +29,11 @@ class Hub:
         self.looks_at = 0.0
         """When a refusal's headers are looked at again."""
         self.listening = False
+        """Does anybody hear of what is out of the ordinary?"""
+        self.following = False
+        """Does anybody hear of every call and attempt?"""
+        self._late: deque[Event] = deque()
+        """What happened in finalisers: told with the next event."""
         self.living: dict[Any, Any] = {}
         """Configuration of a step → what it keeps for this Resilience."""
 
@@ -40,15 +48,40 @@ class Hub:
                 raise TypeError(f"subscribe: kinds has {kind!r}: give classes from seawall.events")
         key = object()
         self._listeners[key] = (listener, wanted)
-        self.listening = True
+        self._count()
 
         def unsubscribe() -> None:
+            self._tell_late()
             self._listeners.pop(key, None)
-            self.listening = bool(self._listeners)
+            self._count()
 
         return unsubscribe
 
+    def _count(self) -> None:
+        from seawall.events import FREQUENT
+
+        kinds = [kinds for _, kinds in tuple(self._listeners.values())]
+        self.listening = bool(kinds)
+        self.following = any(wanted is None or any(issubclass(often, wanted) for often in FREQUENT) for wanted in kinds)
+
     def emit(self, event: Event) -> None:
+        """Tell everybody who wants to hear of it. In a finaliser nobody is told yet: it may run inside any lock."""
+        if is_unheard():
+            self._late.append(event)
+            return
+        if self._late:
+            self._tell_late()
+        self._tell(event)
+
+    def _tell_late(self) -> None:
+        while self._late:
+            try:
+                event = self._late.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         for listener, kinds in tuple(self._listeners.values()):
             if kinds is None or isinstance(event, kinds):
                 try:

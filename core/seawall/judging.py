@@ -180,11 +180,9 @@ def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runti
     if "budget" not in call.exempt:
         if not state.withdraw(now):
             if state.hub.listening:
-                telling.budget_exhausted(state, now)
+                telling.budget_exhausted(call, now)
             return Ending.BUDGET_EXHAUSTED
         call.paid = True
-    if state.hub.listening:
-        telling.retry_scheduled(state, now, admission.number + 1, delay, outcome.kind)
     return delay
 
 

@@ -196,6 +196,7 @@ class Effective:
         "inspect_streams",
         "is_off",
         "is_plain",
+        "pattern",
         "policy",
         "rejections",
         "retry",
@@ -204,7 +205,9 @@ class Effective:
         "trusts_headers",
     )
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, pattern: str = "all://") -> None:
+        self.pattern = pattern
+        """The most specific pattern, or the provider name, that it was found by."""
         self.policy = full = _merge(policy, DEFAULTS, EffectivePolicy)
         self.timeouts: Timeouts = full.timeouts or NO_CLOCKS
         self.retry = full.retry
@@ -234,7 +237,7 @@ class Effective:
         if known is None or known[0] is not changes:
             if len(self._under) >= 64:  # overrides made anew for each call
                 self._under.clear()
-            known = self._under[id(changes)] = (changes, Effective(changes.over(self.policy)))
+            known = self._under[id(changes)] = (changes, Effective(changes.over(self.policy), self.pattern))
         return known[1]
 
     def limits(self, connect: float | None, read: float | None) -> Limits:

@@ -3,82 +3,150 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from seawall.outcome import Ending
 
 if TYPE_CHECKING:
-    from seawall._story import Call
+    from seawall._story import Call, Source
     from seawall.admission import Admission
+    from seawall.events import CallInfo, Event
     from seawall.host import HostState
-    from seawall.outcome import ErrorKind, Rejection, Verdict
+    from seawall.outcome import Outcome, Rejection, Verdict
     from seawall.policies.breaker import Change
+
+_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "EXECUTE"}
+)
+_PORTS: Final = {"http": 80, "https": 443}
+
+_ids = count(1)
+
+
+def info_of(call: Call) -> CallInfo:
+    """The one object that stands for this call in its events."""
+    if call.info is None:
+        from seawall.events import CallInfo
+
+        request, address, port = call.request, None, None
+        try:
+            parts = urlsplit(str(request.url))
+            address, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+        except ValueError:  # the library will say what is wrong with the URL
+            pass
+        call.info = CallInfo(
+            id=next(_ids),
+            method=request.method if request.method in _METHODS else "_OTHER",
+            address=address,
+            port=port,
+            pattern=call.policy.pattern,
+        )
+    return call.info
+
+
+def _tell(kind: type[Event], state: HostState, now: float, /, **facts: Any) -> None:
+    state.hub.emit(kind(host=state.name, host_group=state.group, at=now, **facts))
+
+
+def _tell_of(call: Call, kind: type[Event], now: float, /, **facts: Any) -> None:
+    _tell(kind, call.state, now, call=info_of(call), **facts)
+
+
+def attempt_started(admission: Admission) -> None:
+    from seawall.events import AttemptStarted
+
+    call = admission.call
+    bulkhead = call.policy.bulkhead
+    limit = bulkhead.max_concurrent if bulkhead is not None else None
+    _tell_of(call, AttemptStarted, admission.started, number=admission.number, wait=call.waited, limit=limit)
 
 
 def attempt_ended(admission: Admission, verdict: Verdict, now: float) -> None:
     from seawall.events import AttemptEnded
 
-    state, outcome = admission.call.state, admission.outcome
-    state.hub.emit(
-        AttemptEnded(
-            host=state.name,
-            at=now,
-            number=admission.number,
-            duration=now - admission.started,
-            status=admission.status,
-            kind=outcome.kind if outcome is not None else None,
-            verdict=verdict,
-        )
+    outcome = admission.outcome
+    _tell_of(
+        admission.call,
+        AttemptEnded,
+        now,
+        number=admission.number,
+        duration=now - admission.started,
+        headers_after=admission.headers_at - admission.started if admission.headers_at else None,
+        status=admission.status,
+        kind=outcome.kind if outcome is not None else None,
+        verdict=verdict,
+        budget=admission.call.budget_left,
     )
+
+
+def retry_scheduled(call: Call, now: float, number: int, delay: float, outcome: Outcome) -> None:
+    from seawall.events import RetryScheduled
+
+    _tell_of(call, RetryScheduled, now, number=number, delay=delay, status=outcome.status, kind=outcome.kind)
+
+
+def bulkhead_waited(call: Call, now: float, seconds: float, *, admitted: bool) -> None:
+    from seawall.events import BulkheadWaited
+
+    _tell_of(call, BulkheadWaited, now, seconds=seconds, admitted=admitted)
+
+
+def rejected(call: Call, rejection: Rejection) -> None:
+    from seawall.errors import BY_REASON
+    from seawall.events import Rejected
+
+    now = call.state.clock.monotonic()
+    policy, reason = BY_REASON[rejection.reason][1], rejection.reason.value
+    _tell_of(call, Rejected, now, policy=policy, reason=reason, retry_after=rejection.wait(now))
+
+
+def budget_exhausted(call: Call, now: float) -> None:
+    from seawall.events import BudgetExhausted
+
+    _tell_of(call, BudgetExhausted, now)
+
+
+def call_ended(call: Call) -> None:
+    from seawall.events import CallEnded
+
+    if call.silent:
+        return
+    now = call.state.clock.monotonic()
+    attempts = call.attempts
+    _tell_of(
+        call,
+        CallEnded,
+        now,
+        attempts=len(attempts),
+        duration=now - call.started,
+        ending=call.ending or Ending.CANCELLED,
+        reason=call.reason,
+        status=attempts[-1].status if attempts else None,
+        kind=attempts[-1].kind if attempts else None,
+        served_from=call.served_from,
+    )
+
+
+def degraded(state: HostState, now: float, source: Source, call: Call | None, instead_of: Ending | None) -> None:
+    from seawall.events import Degraded
+
+    info = None if call is None else info_of(call)
+    _tell(Degraded, state, now, call=info, source=source, instead_of=instead_of)
 
 
 def gate_closed(state: HostState, now: float, seconds: float) -> None:
     from seawall.events import GateClosed
 
-    state.hub.emit(GateClosed(host=state.name, at=now, seconds=seconds))
+    _tell(GateClosed, state, now, seconds=seconds)
 
 
 def breaker_changed(state: HostState, change: Change) -> None:
     from seawall.events import BreakerChanged
 
     before, after = change.before.name, change.after.name
-    state.hub.emit(
-        BreakerChanged(host=state.name, at=change.at, before=before, after=after, reason=change.trigger.value)
-    )
-
-
-def budget_exhausted(state: HostState, now: float) -> None:
-    from seawall.events import BudgetExhausted
-
-    state.hub.emit(BudgetExhausted(host=state.name, at=now))
-
-
-def retry_scheduled(state: HostState, now: float, number: int, delay: float, kind: ErrorKind | None) -> None:
-    from seawall.events import RetryScheduled
-
-    state.hub.emit(RetryScheduled(host=state.name, at=now, number=number, delay=delay, kind=kind))
-
-
-def rejected(state: HostState, rejection: Rejection) -> None:
-    from seawall.errors import BY_REASON
-    from seawall.events import Rejected
-
-    now = state.clock.monotonic()
-    state.hub.emit(
-        Rejected(
-            host=state.name,
-            at=now,
-            policy=BY_REASON[rejection.reason][1],
-            reason=rejection.reason.value,
-            retry_after=rejection.wait(now),
-        )
-    )
-
-
-def degraded(state: HostState, source: str) -> None:
-    from seawall.events import Degraded
-
-    state.hub.emit(Degraded(host=state.name, at=state.clock.monotonic(), source=source))
+    _tell(BreakerChanged, state, change.at, before=before, after=after, reason=change.trigger.value)
 
 
 class _Dropped:
@@ -96,21 +164,4 @@ def dropped(state: HostState, count: int) -> None:
     _Dropped(
         f"seawall: {state.name}: {count} answer{'s' * (count > 1)} dropped, neither read to the end nor closed: what "
         "was held here came back, the client's connection may not have (with client.stream(…) …, response.close())"
-    )
-
-
-def call_ended(call: Call) -> None:
-    from seawall.events import CallEnded
-
-    if call.silent:
-        return
-    now = call.state.clock.monotonic()
-    call.state.hub.emit(
-        CallEnded(
-            host=call.state.name,
-            at=now,
-            attempts=len(call.attempts),
-            duration=now - call.started,
-            ending=call.ending or Ending.CANCELLED,
-        )
     )

@@ -311,7 +311,11 @@ def foreign_awaits(source: str) -> list[str]:
 @pytest.mark.parametrize("module", [seawall.flow, seawall.degrading, alternatives, fallback, simplified])
 def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> None:
     source = inspect.getsource(module).replace("trouble.runtime.", "runtime.")
-    allowed = {"await run(call, runtime)", "await run(other, runtime)", "await step.answer(trouble)"}
+    allowed = {
+        "await run(call, runtime)",
+        "await run(other, runtime)",
+        "await step.answer(trouble)",
+    }
     assert set(foreign_awaits(source)) <= allowed
 
 

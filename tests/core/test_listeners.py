@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from seawall import Answer, Breaker, Policy, Resilience, SimplifiedResponse
-from seawall.events import BreakerChanged, CallEnded, Event, RetryScheduled
+from seawall import Answer, Breaker, Ending, Policy, Resilience, SimplifiedResponse
+from seawall.events import FREQUENT, BreakerChanged, CallEnded, CallInfo, Event, RetryScheduled
 from seawall.policies.breaker import KEPT, Change
-from tests.core.stage import HOST, Stage, answer, brittle, only, purse, steady, word
+from tests.core.stage import HOST, Stage, answer, brittle, one_at_a_time, only, purse, steady, word
 from tests.core.test_cancellation import SCENARIOS, Play
 from tests.core.test_events import KINDS, heard
 
@@ -27,8 +27,15 @@ def no_events(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("an event was made for nobody")
 
-    for kind in KINDS:
+    for kind in (*KINDS, CallInfo):
         monkeypatch.setattr(kind, "__init__", forbidden)
+
+
+@pytest.fixture
+def no_frequent_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making an event that every call has fails."""
+    for kind in FREQUENT:
+        monkeypatch.delattr(kind, "__init__")
 
 
 @pytest.mark.usefixtures("no_events")
@@ -65,6 +72,34 @@ def test__subscribe__to_some_kinds_only() -> None:
     assert [type(event) for event in found] == [RetryScheduled, CallEnded]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "listening", "following"),
+    [
+        (None, True, True),
+        ([BreakerChanged, RetryScheduled], True, False),
+        ([CallEnded], True, True),
+        ([Event], True, True),
+        ([], True, False),
+    ],
+)
+def test__subscribe__to_rare_kinds_only__the_usual_ones_are_not_made(
+    kinds: list[type[Event]] | None, listening: bool, following: bool
+) -> None:
+    hub = Resilience().hub
+    stop = hub.subscribe(lambda event: None, kinds)
+    assert (hub.listening, hub.following) == (listening, following)
+    stop()
+    assert (hub.listening, hub.following) == (False, False)
+
+
+@pytest.mark.usefixtures("no_frequent_events")
+def test__rare_kinds_only__a_call_that_goes_well_makes_no_event() -> None:
+    stage = Stage(only(retry=steady()), answer(503), answer(200))
+    found = heard(stage, RetryScheduled)
+    assert word(stage.get()) == 200
+    assert len(found) == 1
+
+
 def test__subscribe__several_listeners_hear_the_same_in_the_same_order() -> None:
     stage = Stage(only(retry=steady()), answer(503), answer(200))
     one, two = heard(stage), heard(stage)
@@ -73,6 +108,8 @@ def test__subscribe__several_listeners_hear_the_same_in_the_same_order() -> None
     assert sorted(type(event).__name__ for event in one) == [
         "AttemptEnded",
         "AttemptEnded",
+        "AttemptStarted",
+        "AttemptStarted",
         "CallEnded",
         "RetryScheduled",
     ]
@@ -87,7 +124,7 @@ def test__unsubscribe__ends_it_and_twice_does_no_harm() -> None:
     stop()
     stop()
     stage.get()
-    assert (len(found), len(kept)) == (2, 4)
+    assert (len(found), len(kept)) == (3, 6)
 
 
 def test__unsubscribe__from_inside_a_listener() -> None:
@@ -124,7 +161,7 @@ def test__listener_raises__said_once_by_name_and_breaks_nothing(caplog: pytest.L
     stage.resilience.subscribe(broken)
     after = heard(stage)
     assert word(stage.get()) == 200
-    assert len(after) == 4
+    assert len(after) == 6
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("seawall", logging.WARNING)
     assert "broken" in record.getMessage()
@@ -159,8 +196,10 @@ def calls_back(resilience: Resilience) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test__listener__may_call_back_whatever_it_hears(kind: type[Event]) -> None:
     other = SimplifiedResponse(lambda request, error: Answer())
+    bulkhead = one_at_a_time(max_wait=60)
     stage = Stage(
-        only(retry=steady(), budget=purse(1), breaker=brittle(), degrade=[other]), answer(503, retry_after="1")
+        only(retry=steady(), budget=purse(1), breaker=brittle(), bulkhead=bulkhead, degrade=[other]),
+        answer(503, retry_after="1"),
     )
     times: list[Event] = []
 
@@ -171,9 +210,7 @@ def test__listener__may_call_back_whatever_it_hears(kind: type[Event]) -> None:
     stage.resilience.subscribe(listener, [kind])
 
     def call() -> None:
-        stage.get()
-        stage.get()
-        stage.get()
+        stage.together(stage.start(), stage.start(), stage.start())
 
     thread = threading.Thread(target=call, daemon=True)
     thread.start()
@@ -205,6 +242,50 @@ def test__predicate_raises__said_once_and_the_rules_hold(field: str, caplog: pyt
     assert word(stage.get()) == 200
     assert len(caplog.records) == 1
     assert "CANARY" not in caplog.text
+
+
+# -- in finalisers ---------------------------------------------------------------------------------
+
+
+def test__call_is_collected__nobody_is_told_in_the_finaliser_but_with_the_next_event() -> None:
+    stage = Stage(only(retry=steady()), answer(503), answer(200))
+    found = heard(stage)
+    call = stage.start()
+    call.send(None)
+    before = len(found)
+    del call  # a collection may come at any time, also while a listener's own lock is held
+    gc.collect()
+    assert len(found) == before
+    assert stage.host.in_flight == 0
+    stage.get()
+    ended = [event.ending for event in found if isinstance(event, CallEnded)]
+    assert ended == [Ending.CANCELLED, Ending.ANSWERED]
+
+
+def test__call_with_ways_to_degrade_is_collected__the_same() -> None:
+    stage = Stage(only(degrade=[SimplifiedResponse(lambda request, error: Answer())]), answer(200))
+    found = heard(stage)
+    call = stage.start()
+    call.send(None)
+    before = len(found)
+    del call
+    gc.collect()
+    assert len(found) == before
+    stage.get()
+    assert [event.ending for event in found if isinstance(event, CallEnded)] == [Ending.CANCELLED, Ending.ANSWERED]
+
+
+def test__unsubscribe__first_hears_what_happened_in_finalisers() -> None:
+    stage = Stage(only(), answer(200))
+    found: list[Event] = []
+    stop = stage.resilience.subscribe(found.append, [CallEnded])
+    call = stage.start()
+    call.send(None)
+    del call
+    gc.collect()
+    assert found == []
+    stop()
+    assert len(found) == 1
 
 
 # -- where they are told ---------------------------------------------------------------------------
