@@ -21,7 +21,7 @@ def mount(client: C, resilience: Given = None) -> C:
     Proxies, `verify`, `http2`, event hooks, cookies and auth stay as they are; `None` mounts (NO_PROXY) stay None.
     Mounting again replaces the Resilience, it never nests. Raises TypeError for anything but a client.
     """
-    wrapper, transports = _parts(client)
+    wrapper, transports = parts(client)
     resilience = resolve(resilience)
     unmount(client)
     client_: Any = client
@@ -36,7 +36,7 @@ def mount(client: C, resilience: Given = None) -> C:
 
 def unmount(client: C) -> C:
     """Take seawall out of a client again. One that was never mounted stays as it is."""
-    _, transports = _parts(client)
+    _, transports = parts(client)
     client_: Any = client
     client_._transport = _bare(client_._transport)
     for pattern, transport in transports.items():
@@ -44,7 +44,8 @@ def unmount(client: C) -> C:
     return client
 
 
-def _parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
+def parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
+    """The class of wrapper a client needs, and its transports by pattern. Raises TypeError for what is no client."""
     library = library_of(client)
     if isinstance(client, library.client):
         return ResilientTransport, client._mounts
@@ -53,7 +54,12 @@ def _parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
     raise TypeError(f"mount: {type(client).__qualname__} is not a client: give an httpx.Client or httpx.AsyncClient")
 
 
+def is_ours(transport: Any) -> bool:
+    """Is it one of our wrappers, mounted or made by hand?"""
+    return isinstance(transport, ResilientTransport | AsyncResilientTransport)
+
+
 def _bare(transport: Any) -> Any:
-    while isinstance(transport, ResilientTransport | AsyncResilientTransport) and transport.inner is not None:
+    while is_ours(transport) and transport.inner is not None:
         transport = transport.detach()
     return transport

@@ -68,12 +68,12 @@ class _Mounted:
         self.inner: Any = transport
         """The transport underneath; None until the first request tells which library's own is wanted."""
         self.resilience = resolve(resilience)
-        self._routes = self.resilience.routes
         self._serial = next(_serials)
         """Whose remembered answers are not another transport's."""
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
+        self._port: Any = None
         self._first = Lock()
         if transport is not None:
             watch_below(getattr(getattr(transport, "_pool", None), "_retries", 0), self.resilience)
@@ -99,22 +99,32 @@ class _Mounted:
             unclamp(self.inner)
         return self.inner
 
+    def follow(self, resilience: Resilience) -> None:
+        """Serve under another Resilience from the next call on; calls under way end as they began."""
+        with self._first:
+            self.detach()
+            self.resilience = resilience
+            self._port = None
+            self._attach()
+
     def _ports(self, kind: type[P], uploads: type[P], library: Library) -> P:
         """The ports to the transport underneath."""
-        given = self.inner, library, self.resilience, self._serial
-        port = kind(*given, is_hard=self._is_hard)
-        port.uploads = uploads(*given, is_hard=self._is_hard)
+        with self._first:
+            given = self.inner, library, self.resilience, self._serial
+            port = kind(*given, is_hard=self._is_hard)
+            port.uploads = uploads(*given, is_hard=self._is_hard)
+            self._port = port
         return port
 
     def _begin(self, request: Any) -> Call | None:
         """The call for a request; None: it is sent as if nothing were mounted."""
-        url = request.url
-        route = self._routes.get((url.scheme, url.host, url.port))
+        url, resilience = request.url, self.resilience  # read once: `follow` may exchange it meanwhile
+        route = resilience.routes.get((url.scheme, url.host, url.port))
         if route is None:
             if not url.scheme or not url.host:  # the library shall say what is wrong with it
                 return None
-            route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
-        return self.resilience.call(route, request, request.extensions.get("resilience"))
+            route = resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+        return resilience.call(route, request, request.extensions.get("resilience"))
 
     def _ready(self, call: Call, port: P) -> P:
         """Make the call ready to be sent: the port for it, another one if its body is read while it is sent."""
@@ -168,10 +178,9 @@ class ResilientTransport(_Mounted, _SyncBase):
 
     def __init__(self, transport: Any = None, resilience: Given = None) -> None:
         _Mounted.__init__(self, transport, resilience, "handle_request")
-        self._port: SyncPort | None = None
 
     def handle_request(self, request: Any) -> Any:
-        port = self._port or self._settle_in(request)
+        port: SyncPort = self._port or self._settle_in(request)
         call = self._begin(request)
         if call is None:
             return port.inner.handle_request(request)
@@ -194,8 +203,7 @@ class ResilientTransport(_Mounted, _SyncBase):
                     inner.__enter__()
                 self.inner = inner
                 self._attach()
-        self._port = self._ports(SyncPort, SyncUploads, library)
-        return self._port
+        return self._ports(SyncPort, SyncUploads, library)
 
     def __enter__(self) -> Self:
         self._entered = True
@@ -218,10 +226,9 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
 
     def __init__(self, transport: Any = None, resilience: Given = None) -> None:
         _Mounted.__init__(self, transport, resilience, "handle_async_request")
-        self._port: AsyncPort | None = None
 
     async def handle_async_request(self, request: Any) -> Any:
-        port = self._port or await self._settle_in(request)
+        port: AsyncPort = self._port or await self._settle_in(request)
         call = self._begin(request)
         if call is None:
             return await port.inner.handle_async_request(request)
@@ -243,8 +250,7 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
             if self._entered:
                 await self.inner.__aenter__()
             self._attach()
-        self._port = self._ports(AsyncPort, AsyncUploads, library)
-        return self._port
+        return self._ports(AsyncPort, AsyncUploads, library)
 
     async def __aenter__(self) -> Self:
         self._entered = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Union
 from urllib.parse import urlsplit
 
@@ -68,13 +69,10 @@ class ResilientAdapter(BaseAdapter):
         self.inner: BaseAdapter = HTTPAdapter() if adapter is None else adapter
         """The adapter underneath."""
         self.resilience = resolve(resilience)
-        self._routes = self.resilience.routes
-        given = self.inner, self.resilience, next(_serials)
-        self._port, self._uploads = Port(*given), Uploads(*given)
-        self._is_hard = self.resilience.hard_deadlines and clamp(
-            self.inner, keep_alive(self.resilience) if adapter is None else None
-        )
-        """Our sockets are underneath: `detach` takes them out."""
+        self.is_installed = False
+        """Put there by `seawall.install`, which may take it out again: no part of a pickle or a copy."""
+        self._serial = next(_serials)
+        self._attach(keep_alive(self.resilience) if adapter is None else None)
         watch_below(getattr(getattr(self.inner, "max_retries", None), "total", 0), self.resilience)
 
     def send(
@@ -96,12 +94,24 @@ class ResilientAdapter(BaseAdapter):
             try:
                 result = run_sync(journey(call, port))
             finally:
-                if port is not self._port:
+                if call.upload is not None:
                     call.upload.forget()
         return self._finish(call, request, result)
 
     def close(self) -> None:
         self.inner.close()
+
+    def _attach(self, keep_seconds: float | None = None) -> None:
+        given = self.inner, self.resilience, self._serial
+        self._port, self._uploads = Port(*given), Uploads(*given)
+        self._is_hard = self.resilience.hard_deadlines and clamp(self.inner, keep_seconds)
+        """Our sockets are underneath: `detach` takes them out."""
+
+    def follow(self, resilience: Resilience) -> None:
+        """Serve under another Resilience from the next call on; calls under way end as they began."""
+        self.detach()
+        self.resilience = resilience
+        self._attach()
 
     def detach(self) -> BaseAdapter:
         """Take everything of ours out of the adapter underneath, and return it."""
@@ -114,19 +124,10 @@ class ResilientAdapter(BaseAdapter):
         """The call for a request; None: it is sent as if nothing were mounted."""
         parts = urlsplit(request.url or "")
         netloc = parts[1] if "@" not in parts[1] else parts[1].rpartition("@")[2]
-        route = self._routes.get((parts[0], netloc)) or self._find(parts, netloc)
+        resilience = self.resilience  # read once: `follow` may exchange it meanwhile
+        route = resilience.routes.get((parts[0], netloc)) or _find(resilience, parts, netloc)
         carried = request.hooks.carrier if type(request.hooks) is _Hooks else None
-        return None if route is None else self.resilience.call(route, request, carried)
-
-    def _find(self, parts: Any, netloc: str) -> Route | None:
-        """The route of an origin met for the first time; None: requests shall say what is wrong with the URL."""
-        try:
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            return None
-        if not parts.scheme or not host:
-            return None
-        return self.resilience.route((parts.scheme, netloc), parts.scheme, host, port)
+        return None if route is None else resilience.call(route, request, carried)
 
     def _ready(self, call: Call, sending: tuple[Any, ...]) -> Port:
         """Make the call ready to be sent: the port for it, another one if its body is read while it is sent."""
@@ -168,7 +169,20 @@ class ResilientAdapter(BaseAdapter):
         return getattr(self.inner, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.is_installed:
+            return getitem, ((self.inner,), 0)  # the adapter itself, also where seawall is not known
         return ResilientAdapter, (self.inner, self.resilience)
 
     def __repr__(self) -> str:
         return f"<ResilientAdapter around {self.inner!r}>"
+
+
+def _find(resilience: Resilience, parts: Any, netloc: str) -> Route | None:
+    """The route of an origin met for the first time; None: requests shall say what is wrong with the URL."""
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not parts.scheme or not host:
+        return None
+    return resilience.route((parts.scheme, netloc), parts.scheme, host, port)

@@ -121,16 +121,20 @@ def bench(arguments: Sequence[str]) -> int:
     return setup() or run([PYTHON, "-m", "benchmarks", *arguments])
 
 
+FLOORS = ("httpx", "httpx2", "requests", "install")
+
+
 def oldest(arguments: Sequence[str]) -> int:
     """run the mounts' tests on the oldest clients that pyproject.toml allows; arguments go to pytest"""
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
-    packages = [floor.replace(">=", "==") for name in ("httpx", "httpx2", "requests") for floor in extras[name]]
+    packages = [floor.replace(">=", "==") for name in FLOORS for floor in extras[name]]
     # pytest-httpx goes with the newest httpx only, and with it the tests of mocks.
     packages += [name for name in project["dependency-groups"]["test"] if name != "pytest-httpx"]
-    tests = ["tests/contract", "tests/httpx", "tests/requests", "--ignore", "tests/httpx/test_mocks.py"]
+    tests = ["tests/contract", "tests/httpx", "tests/requests", "tests/install"]
+    tests += ["--ignore", "tests/httpx/test_mocks.py", "--ignore", "tests/install/test_plays_along.py"]
     with tempfile.TemporaryDirectory() as place:
         python = str(Path(place) / BIN.name / "python")
         return make(Path(place), packages) or run([python, "-m", "pytest", *tests, *arguments])

@@ -34,6 +34,7 @@ from seawall.resilience import Resilience, default
 from seawall.scope import disabled
 
 if TYPE_CHECKING:
+    from seawall._installing import install, installed, uninstall
     from seawall.degrade.alternatives import ErrorWithAlternatives
     from seawall.degrade.answer import Answer
     from seawall.degrade.fallback import FallbackProvider
@@ -93,9 +94,12 @@ __all__ = [
     "deadline",
     "default",
     "disabled",
+    "install",
+    "installed",
     "mount",
     "override",
     "report",
+    "uninstall",
     "unmount",
 ]
 
@@ -113,6 +117,9 @@ _LATER = {
     "SimplifiedResponse": "degrade.simplified",
     "SqliteStore": "stores.sqlite",
     "StaleResponse": "degrade.stale",
+    "install": "_installing",
+    "installed": "_installing",
+    "uninstall": "_installing",
 }
 """Not needed by every program, so loaded when asked for: name → module."""
 

@@ -57,11 +57,11 @@ def _client_of(client: Any, wanted_by: str = "mount") -> Any:
     """The HTTP client: itself, or the one an SDK keeps in `_client`."""
     candidate = client
     for _ in range(3):
-        if any(library in _mounts() for library in _libraries(candidate)):
+        if any(library in mounts() for library in _libraries(candidate)):
             return candidate
         candidate = getattr(candidate, "_client", None)
     raise TypeError(
-        f"{wanted_by}: {type(client).__name__} is no client of {', '.join(sorted(_mounts()))}, nor an SDK "
+        f"{wanted_by}: {type(client).__name__} is no client of {', '.join(sorted(mounts()))}, nor an SDK "
         f"client with one inside: {wanted_by} its HTTP client, or give the SDK a mounted one (http_client=…)"
     )
 
@@ -72,12 +72,13 @@ def _libraries(client: object) -> Iterator[str]:
 
 
 def _package(client: object) -> Any:
-    mounts = _mounts()
-    return importlib.import_module(next(mounts[library] for library in _libraries(client) if library in mounts))
+    known = mounts()
+    return importlib.import_module(next(known[library] for library in _libraries(client) if library in known))
 
 
 @cache
-def _mounts() -> dict[str, str]:
+def mounts() -> dict[str, str]:
+    """Library → the package that mounts on it."""
     from importlib.metadata import entry_points
 
     known = {"httpx": "httpx_resilience", "httpx2": "httpx_resilience", "requests": "requests_resilience"}

@@ -104,7 +104,7 @@ def _attempts(resilience: Resilience) -> int:
 
 
 def warn_of_longer_clocks(resilience: Resilience, connect: float | None, read: float | None) -> None:
-    """Warn once, at mounting, of clocks that the client's own shorter limits will never let ring."""
+    """Warn, once per Resilience, at mounting, of clocks that the client's own shorter limits will never let ring."""
     for pattern, policy in resilience.policies.items():
         clocks = policy.timeouts
         if not clocks or policy.is_preset:  # a preset's clocks are not the user's
@@ -112,10 +112,11 @@ def warn_of_longer_clocks(resilience: Resilience, connect: float | None, read: f
         for name, kind, own in (("connect", "connect", connect), ("attempt", "read", read), ("idle", "read", read)):
             ours = getattr(clocks, name)
             if isinstance(ours, float) and own is not None and own < ours:
-                warnings.warn(
-                    f"seawall: {pattern!r} sets {name}={ours:g} s, but the client's own {kind} timeout of {own:g} s is "
-                    "shorter and holds: give the client a longer one (timeout=…), or None",
-                    RuntimeWarning,
-                    stacklevel=3,
-                )
+                if resilience.hub.is_first("longer clocks"):
+                    warnings.warn(
+                        f"seawall: {pattern!r} sets {name}={ours:g} s, but the client's own {kind} timeout of "
+                        f"{own:g} s is shorter and holds: give the client a longer one (timeout=…), or None",
+                        RuntimeWarning,
+                        stacklevel=3,
+                    )
                 return

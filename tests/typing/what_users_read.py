@@ -31,7 +31,10 @@ from seawall import (
     SimplifiedResponse,
     StaleResponse,
     Timeouts,
+    install,
+    installed,
     report,
+    uninstall,
 )
 
 resilience = Resilience()
@@ -61,6 +64,14 @@ assert_type(
 )
 resilience.execute("primary", ask)  # type: ignore[arg-type]
 resilience.execute("primary", ask, 3)  # type: ignore[arg-type]
+
+# install: gives the Resilience, whatever it was made from.
+assert_type(install(), Resilience)
+assert_type(install({"all://": Policy()}), Resilience)
+with installed(Policy()) as inside:
+    assert_type(inside, Resilience)
+install("all://")  # type: ignore[arg-type]
+uninstall()
 
 
 async def asynchronously() -> None:
