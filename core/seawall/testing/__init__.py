@@ -1,9 +1,27 @@
-"""For tests, ours and users': time that tests advance, checks that nothing leaked and of stores."""
+"""For tests, ours and users': time that tests advance, a network that fails, checks of leaks and of stores."""
 
 from __future__ import annotations
 
 from seawall.testing.leaks import assert_no_leaks
+from seawall.testing.proxy import FaultProxy
 from seawall.testing.stores import check_store
+from seawall.testing.toxics import Bandwidth, Down, Latency, LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic
 from seawall.testing.virtual import VirtualClock, VirtualRuntime, simulate
 
-__all__ = ["VirtualClock", "VirtualRuntime", "assert_no_leaks", "check_store", "simulate"]
+__all__ = [
+    "Bandwidth",
+    "Down",
+    "FaultProxy",
+    "Latency",
+    "LimitData",
+    "ResetPeer",
+    "Slicer",
+    "SlowClose",
+    "Timeout",
+    "Toxic",
+    "VirtualClock",
+    "VirtualRuntime",
+    "assert_no_leaks",
+    "check_store",
+    "simulate",
+]
