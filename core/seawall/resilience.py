@@ -321,3 +321,11 @@ def default() -> Resilience:
     """The Resilience of this process: what clients mounted without one share: short-lived ones learn together."""
     known = _process.get("default")
     return _process.setdefault("default", Resilience(name="default")) if known is None else known  # one, also in a race
+
+
+def replace_default(resilience: Resilience | None) -> Resilience | None:
+    """Make that the Resilience of this process (None: a new one when it is asked for); returns the one there was."""
+    before = _process.pop("default", None)
+    if resilience is not None:
+        _process["default"] = resilience
+    return before

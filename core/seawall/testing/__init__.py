@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from seawall.testing.defaults import default_is
 from seawall.testing.leaks import assert_no_leaks
 from seawall.testing.proxy import FaultProxy
 from seawall.testing.stores import check_store
 from seawall.testing.toxics import Bandwidth, Down, Latency, LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic
 from seawall.testing.virtual import VirtualClock, VirtualRuntime, simulate
+from seawall.testing.waits import no_waits
 
 __all__ = [
     "Bandwidth",
@@ -23,5 +25,7 @@ __all__ = [
     "VirtualRuntime",
     "assert_no_leaks",
     "check_store",
+    "default_is",
+    "no_waits",
     "simulate",
 ]

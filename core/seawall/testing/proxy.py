@@ -49,7 +49,7 @@ class FaultProxy:
         self._toxics: tuple[Toxic, ...] = ()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="seawall-fault-proxy", daemon=True)
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
         """Where it listens on 127.0.0.1, once it is entered."""
@@ -115,7 +115,7 @@ class FaultProxy:
     def _set(self, toxics: tuple[Toxic, ...]) -> None:
         self._toxics = toxics
         is_down = any(isinstance(toxic, Down) for toxic in toxics)
-        if self._thread.is_alive() and is_down == (self._server is not None):
+        if self._thread.is_alive() and is_down == (self._listener is not None):
             self._run(self._close() if is_down else self._listen())
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -124,47 +124,58 @@ class FaultProxy:
     # -- in its own thread ---------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, limit=_PIECE)
-        self.port = self._server.sockets[0].getsockname()[1]
+        # Not asyncio's server: one that is closed while a connection comes in loses that unclosed.
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._loop.add_reader(self._listener, self._accept, self._listener)
 
     async def _close(self) -> None:
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         await self._cut()
 
     async def _cut(self) -> None:
+        await asyncio.sleep(0)  # a task that has not begun could not close what it was given
         for task in (tasks := list(self._connections)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        self.accepted += 1
-        writers, reset = [writer], False
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            there = await asyncio.open_connection(*self._upstream, limit=_PIECE)
-            writers.append(there[1])
-            rolls = random.Random(self._chance.random())
+            here, _ = listener.accept()
+        except OSError:  # it went away again
+            return
+        self.accepted += 1
+        task = self._loop.create_task(self._connect(here))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _connect(self, here: socket.socket) -> None:
+        writers, reset = [(client := await asyncio.open_connection(sock=here, limit=_PIECE))[1]], False
+        try:
+            server = await asyncio.open_connection(*self._upstream, limit=_PIECE)
+            writers.append(server[1])
+            chance = random.Random(self._chance.random())
             async with asyncio.TaskGroup() as both:
-                both.create_task(_Direction(self, "upstream", rolls, reader, there[1]).run())
-                both.create_task(_Direction(self, "downstream", rolls, there[0], writer).run())
+                both.create_task(_Direction(self, "upstream", chance, client[0], server[1]).run())
+                both.create_task(_Direction(self, "downstream", chance, server[0], client[1]).run())
         except* Cut as cuts:
             reset = any(isinstance(cut, Cut) and cut.reset for cut in cuts.exceptions)
         except* (OSError, asyncio.CancelledError):
             pass  # the server is not there, or one side went away: so does the other
         finally:
-            self._connections.discard(task)
-            for each in writers:
+            for writer in writers:
                 if reset:
-                    each.get_extra_info("socket").setsockopt(
-                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                    )
-                    each.transport.abort()
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                    writer.transport.abort()
                 else:
-                    each.close()
+                    writer.close()
+            for writer in writers:
+                with suppress(OSError):
+                    await writer.wait_closed()
 
 
 class _Direction:
