@@ -159,12 +159,18 @@ def wheel(_arguments: Sequence[str]) -> int:
         return make(Path(place), [".[httpx]"]) or run([python, "-I", "-W", "error", "-c", INSTALLED])
 
 
+def docs(arguments: Sequence[str]) -> int:
+    """build the documentation as a site, in site/; a broken link fails"""
+    return setup() or run([str(BIN / "zensical"), "build", "--strict", *arguments])
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "setup": setup,
     "test": test,
     "demo": demo,
     "check": check,
     "bench": bench,
+    "docs": docs,
     "oldest": oldest,
     "wheel": wheel,
 }
