@@ -117,6 +117,7 @@ class Ledger:
         elif "bulkhead" not in call.exempt:
             turn = bulkhead.line_up(ticket, now)
             if isinstance(turn, Ticket):
+                turn.heeds_circuit = "breaker" not in call.exempt
                 return turn
             if not turn:
                 verdict = Rejection(Reason.BULKHEAD_FULL, self.name, limit=bulkhead.config.max_wait)
@@ -158,9 +159,12 @@ class Ledger:
         queue = self.bulkhead.queue
         if not (queue.waiting or queue.granted):
             return []
-        if self._is_closed or type(self.breaker.phase) in (Open, Isolated):
+        if self._is_closed:
             return queue.send_away()
-        return self.bulkhead.grant(now)
+        sent_away: list[Ticket] = []
+        if type(self.breaker.phase) in (Open, Isolated):
+            sent_away = queue.send_away(everybody=False)
+        return sent_away + self.bulkhead.grant(now)
 
     def _renew(self, now: float) -> None:
         """As new, but for totals and attempts in flight."""

@@ -51,6 +51,8 @@ class Model:
         """Attempt → the phase it was let in by; None: it does not concern the circuit."""
         self.waiting: list[Ticket] = []
         self.granted: list[tuple[Ticket, float]] = []
+        self.stubborn: list[Ticket] = []
+        """Of calls that an open circuit does not stop."""
         self.gate = now
         self.state = "closed"
         self.phase: object = object()
@@ -87,10 +89,10 @@ class Model:
         return self.limit is None or len(self.live) + len(self.granted) < self.limit
 
     def serve(self, now: float) -> None:
-        """Whoever may go is granted a permit; nobody may while the circuit is open."""
+        """Whoever may go is granted a permit; while the circuit is open, that is who does not heed it."""
         if self.state in ("open", "isolated"):
-            self.waiting, self.granted = [], []
-            return
+            self.waiting = [ticket for ticket in self.waiting if ticket in self.stubborn]
+            self.granted = [(ticket, at) for ticket, at in self.granted if ticket in self.stubborn]
         if self.waiting or self.granted:
             self.granted = [(ticket, at) for ticket, at in self.granted if now - at < CLAIM_WITHIN]
             while self.waiting and self.room():
@@ -201,6 +203,7 @@ class HostMachine(RuleBasedStateMachine):
             assert expected in ("waits", "joins")
             if expected == "joins":
                 self.model.waiting.append(said)
+                self.model.stubborn += [said] if "breaker" in exempt else []
             self.lined_up.append((number, admission, said))
         else:
             assert (expected, said) == ("gate", self.model.gate)

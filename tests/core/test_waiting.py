@@ -216,6 +216,19 @@ def test__bulkhead__circuit_opens__waiters_are_refused_at_once() -> None:
     assert (stage.now < 5, stage.times, stage.host.queue_depth) == (True, [0], 0)
 
 
+@pytest.mark.parametrize("patience", [5, 0.2])
+def test__bulkhead__circuit_opens__a_call_without_breaker_waits_on_in_its_place(patience: float) -> None:
+    policy = only(bulkhead=one_at_a_time(max_wait=patience), breaker=brittle(failure_threshold=1))
+    stage = Stage(policy, fault(after=0.3), answer(after=0.1))
+    with override(breaker=None):
+        stubborn = [stage.start(), stage.start()]
+    results = stage.together(stage.start(), stubborn[0], stage.start(), stubborn[1])
+    refused = (patience < 0.3) and Reason.BULKHEAD_TIMEOUT
+    assert statuses(results)[1:] == [refused or 200, refused or Reason.CIRCUIT_OPEN, refused or 200]
+    assert stage.times == pytest.approx([0] if refused else [0, 0.3, 0.4])
+    assert (stage.host.queue_depth, stage.host.in_flight) == (0, 0)
+
+
 def test__bulkhead__limit_raised__waiters_start_at_once() -> None:
     stage = Stage(only(bulkhead=one_at_a_time()), answer(200))
     stage.hold()

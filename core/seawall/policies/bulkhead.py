@@ -60,13 +60,15 @@ class Turn(Enum):
 class Ticket:
     """One waiter. `wake` may be called from any thread, more than once, before or after `on_wake`."""
 
-    __slots__ = ("_awake", "_wake", "joined_at", "number", "turn")
+    __slots__ = ("_awake", "_wake", "heeds_circuit", "joined_at", "number", "turn")
 
     def __init__(self, now: float, number: int = 0) -> None:
         self.turn = Turn.WAITING
         self.number = number
         """Place in the order of arrival."""
         self.joined_at = now
+        self.heeds_circuit = True
+        """False: its call goes whether the circuit is open or not, so it waits on."""
         self._wake: Callable[[], object] | None = None
         self._awake = False
 
@@ -164,13 +166,13 @@ class Queue:
         self.waiting.clear()
         self.granted.clear()
 
-    def send_away(self) -> list[Ticket]:
-        """Nobody will be served: the circuit opened, or we are closing."""
-        woken = [*self.waiting, *self.granted]
+    def send_away(self, *, everybody: bool = True) -> list[Ticket]:
+        """None of them will be served: we are closing; or, if not `everybody`, of those whom an open circuit stops."""
+        woken = [ticket for ticket in (*self.waiting, *self.granted) if everybody or ticket.heeds_circuit]
         for ticket in woken:
             ticket.turn = Turn.SENT_AWAY
-        self.waiting.clear()
-        self.granted.clear()
+            self.granted.pop(ticket, None)
+        self.waiting[:] = [ticket for ticket in self.waiting if ticket.turn is not Turn.SENT_AWAY]
         return woken
 
 
