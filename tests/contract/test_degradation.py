@@ -192,6 +192,8 @@ async def test__fallback__unsafe_request__is_sent_where_that_is_safe(
         headers = {"Idempotency-Key": "k1"} if how == "a key" else {}
         assert (await client.request("POST", url, content=b"once", headers=headers)).status == 201
     assert other.requests[0].body == b"once"
+    fields = {name.lower(): value for name, value in other.requests[0].headers}
+    assert fields.get("idempotency-key") == headers.get("Idempotency-Key")  # sent for its sake, so sent with it
 
 
 async def test__fallback__next_origin__if_the_first_fails(kit: Kit, stack: ExitStack, peer: Peer, other: Peer) -> None:

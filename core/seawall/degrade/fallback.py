@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from seawall import _check
 from seawall.degrade.answer import Answer
 from seawall.outcome import Reason, Rejection, reject_async
+from seawall.policies.retry import key_field
 
 if TYPE_CHECKING:
     from seawall._story import Call, Source
@@ -151,7 +152,7 @@ class FallbackProvider:
         if self.path is not None:
             path = self.path(path) if callable(self.path) else self.path
         retry = trouble.call.policy.retry
-        crosses = CROSSES if retry is None else CROSSES | {retry.idempotency_header.lower()}
+        crosses = CROSSES | {key_field(retry).lower()}
         same = (old.scheme, old.netloc) == (new.scheme, new.netloc)
         headers = [(name, value) for name, value in _fields(request) if same or name.lower() in crosses]
         added = self.headers(request) if callable(self.headers) else self.headers or {}
