@@ -212,7 +212,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S4.01", BULKHEAD, "len(queue.granted) < self.limit and", "len(queue.granted) <= self.limit and"),
     ("S4.02", POLICY, "max_wait=5)", "max_wait=10)"),
     ("S4.02", JUDGING, "ticket.joined_at + patience - now", "ticket.joined_at + 2 * patience - now"),
-    ("S4.03", LEDGER, "return self.bulkhead.grant(now)", "return []"),
+    ("S4.03", LEDGER, "return sent_away + self.bulkhead.grant(now)", "return sent_away"),
     ("S4.03", BULKHEAD, "ticket = self.waiting[0]",
      "ticket = self.waiting.pop()\n            self.waiting.insert(0, ticket)"),
     ("S4.04", BULKHEAD, "if self.config.max_wait == 0 or", "if"),
