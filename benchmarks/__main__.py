@@ -17,6 +17,7 @@ QUESTIONS = (
     "fastfail",
     "hosts",
     "imports",
+    "making",
     "stale",
     "streams",
 )

@@ -46,7 +46,7 @@ def take_out(client: Any, wrapper: Any) -> None:
 
 def _holds_ours(transport: Any, depth: int = 3) -> bool:
     """Is it ours, or built around one of ours, as far as its attributes tell?"""
-    if is_ours(transport) or depth == 0:
+    if is_ours(transport) or depth == 0 or hasattr(transport, "_pool"):  # the library's own has sockets beneath
         return is_ours(transport)
     inside: list[Any] = list(getattr(transport, "__dict__", {}).values())
     return any(_holds_ours(each, depth - 1) for each in inside if _looks_like_a_transport(each))

@@ -31,6 +31,13 @@ SAYS = {
         "own transport: 200 after 2 attempts",
         "its own 503, after 4 attempts",
     ],
+    "install_everywhere": [
+        "httpx.get: 9 °C",
+        "a library's session: on its way",
+        "an SDK: Take a coat.",
+        "2 attempts, 1 of them failed\n3 attempts, 2 of them failed\n2 attempts, 1 of them failed\n",
+        "uninstalled: HTTPTransport",
+    ],
     "llm_fallback": [
         "1: I am the second provider. (so far 2 attempts at the first provider)",
         "5: I am the second provider. (so far 4 attempts at the first provider)",
