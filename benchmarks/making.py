@@ -48,11 +48,11 @@ def installed(block: Block) -> Block:
     return run
 
 
-def variants() -> Iterator[tuple[str, Callable[[], Any], int]]:
+def variants(quick: bool) -> Iterator[tuple[str, Callable[[], Any], int]]:
     context = ssl.create_default_context()
     for library in (httpx, httpx2):
         name = library.__name__
-        yield f"{name}.Client, as usual", library.Client, 4
+        yield f"{name}.Client, as usual", library.Client, 1 if quick else 4
         yield f"{name}.Client, context given", partial(library.Client, verify=context), 50
         yield f"{name}.AsyncClient, context given", partial(library.AsyncClient, verify=context), 50
     yield "requests.Session", requests.Session, 50
@@ -73,9 +73,9 @@ def canned() -> Iterator[None]:
 
 
 def run(quick: bool) -> list[Goal]:
-    seconds = 0.6 if quick else 4.0
+    seconds = 0.3 if quick else 4.0
     rows = []
-    for name, make, n in variants():
+    for name, make, n in variants(quick):
         figures = paired(
             {BARE: made(make), HAND: made(make, hand=True), OURS: installed(made(make))}, n=n, seconds=seconds
         )
@@ -98,7 +98,9 @@ def run(quick: bool) -> list[Goal]:
         ),
     )
     usual = {name.partition(".")[0]: figures[OURS].ratio for name, figures in rows if name.endswith("as usual")}
-    bare = {name.partition(",")[0]: figures[OURS].over for name, figures in rows if "given" in name or "Session" in name}
+    bare = {
+        name.partition(",")[0]: figures[OURS].over for name, figures in rows if "given" in name or "Session" in name
+    }
     return [
         Goal("making a client while installed, × bare", 1.05, usual),
         Goal("making a client while installed, µs more", 50.0, bare),
