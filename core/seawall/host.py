@@ -203,7 +203,7 @@ class HostState(Ledger):
     def withdraw(self, now: float) -> bool:
         """Pay for one extra attempt."""
         with self._lock:
-            counting.fold(self)
+            self._tidy(now)
             paid = self.budget.withdraw(now)
             if not paid:
                 self.window.count(Column.DENIED, now)
@@ -234,6 +234,7 @@ class HostState(Ledger):
     def count_rejection(self, now: float) -> None:
         """The flow refused a call by itself."""
         with self._lock:
+            self._tidy(now)
             self.window.count(Column.REJECTED, now)
         self._after()
 
@@ -241,6 +242,7 @@ class HostState(Ledger):
         """A call is answered from elsewhere, and told: neither success nor failure of the host."""
         now = self.clock.monotonic()
         with self._lock:
+            self._tidy(now)
             self.window.count(Column.DEGRADED, now)
         self._after()
         if self.hub.listening:

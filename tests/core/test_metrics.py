@@ -129,6 +129,17 @@ def test__snapshot__timeline_is_the_window_tenth_by_tenth() -> None:
     assert stage.host.timeline == ((0, 0, 0),) * 10
 
 
+def test__snapshot__refusals_answered_from_elsewhere_are_dated_when_they_were() -> None:
+    stage = Stage(only(breaker=brittle()), fault())
+    stage.together(stage.start(), stage.start())
+    state = stage.call().state
+    for _ in range(8):
+        assert state.turn_away(stage.call(), stage.clock.now)
+        state.count_degraded("simplified")
+        stage.clock.advance(1)
+    assert [refused for _, _, refused in stage.host.timeline] == [0, 1, 1, 1, 1, 1, 1, 1, 1, 0]
+
+
 def test__snapshot__what_was_denied_and_answered_from_elsewhere_lately_and_in_all() -> None:
     simplified = SimplifiedResponse(lambda request, error: Answer(200))
     stage = Stage(only(retry=steady(), budget=purse(1), degrade=[simplified]), fault())
