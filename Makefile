@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench docs
+.PHONY: help setup test demo check bench docs pictures
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -24,3 +24,6 @@ bench:  ## what a request costs, beside the peers (ARGS go to the benchmarks)
 
 docs:  ## the documentation as a site, in site/
 	@$(DEV) docs $(ARGS)
+
+pictures:  ## take the pictures of the health page in docs/ anew
+	@$(DEV) pictures

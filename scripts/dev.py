@@ -121,6 +121,11 @@ def bench(arguments: Sequence[str]) -> int:
     return setup() or run([PYTHON, "-m", "benchmarks", *arguments])
 
 
+def pictures(_arguments: Sequence[str]) -> int:
+    """take the pictures of the health page in docs/ anew (needs Chromium and its driver)"""
+    return setup() or run([PYTHON, "-m", "scripts.pictures"])
+
+
 FLOORS = ("httpx", "httpx2", "requests", "install")
 
 
@@ -171,6 +176,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": check,
     "bench": bench,
     "docs": docs,
+    "pictures": pictures,
     "oldest": oldest,
     "wheel": wheel,
 }
@@ -182,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
         return COMMANDS[name](rest)
     print("usage: python scripts/dev.py COMMAND [ARGUMENTS]\n")
     for known, command in COMMANDS.items():
-        print(f"  {known:<7} {command.__doc__}")
+        print(f"  {known:<8} {command.__doc__}")
     return 0 if name in ("help", "-h", "--help") else 2
 
 

@@ -34,6 +34,7 @@ from seawall.resilience import Resilience, default
 from seawall.scope import disabled
 
 if TYPE_CHECKING:
+    from seawall import health as health
     from seawall._installing import install, installed, uninstall
     from seawall.degrade.alternatives import ErrorWithAlternatives
     from seawall.degrade.answer import Answer
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from seawall.degrade.queue import QueueForRetry
     from seawall.degrade.simplified import SimplifiedResponse
     from seawall.degrade.stale import StaleResponse
+    from seawall.health.model import Health, Recommendation
     from seawall.outbox import Outbox
     from seawall.snapshot import HostSnapshot
     from seawall.stores.items import OutboxError, OutboxFull, Receipt
@@ -65,6 +67,7 @@ __all__ = [
     "ErrorWithAlternatives",
     "FallbackProvider",
     "HalfOpenLimit",
+    "Health",
     "HostSnapshot",
     "MaxRetriesExceeded",
     "NonRetryable",
@@ -77,6 +80,7 @@ __all__ = [
     "Queued",
     "RateLimited",
     "Receipt",
+    "Recommendation",
     "Replayable",
     "Report",
     "Resilience",
@@ -108,12 +112,14 @@ _LATER = {
     "Answer": "degrade.answer",
     "ErrorWithAlternatives": "degrade.alternatives",
     "FallbackProvider": "degrade.fallback",
+    "Health": "health.model",
     "HostSnapshot": "snapshot",
     "Outbox": "outbox",
     "OutboxError": "stores.items",
     "OutboxFull": "stores.items",
     "QueueForRetry": "degrade.queue",
     "Receipt": "stores.items",
+    "Recommendation": "health.model",
     "SimplifiedResponse": "degrade.simplified",
     "SqliteStore": "stores.sqlite",
     "StaleResponse": "degrade.stale",
@@ -123,10 +129,15 @@ _LATER = {
 }
 """Not needed by every program, so loaded when asked for: name → module."""
 
+_ROOMS = ("health",)
+"""Packages that `import seawall` makes reachable as attributes, and that are loaded likewise."""
+
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
+    if name in _LATER or name in _ROOMS:
         from importlib import import_module
 
+        if name in _ROOMS:
+            return import_module(f"seawall.{name}")
         return getattr(import_module(f"seawall.{_LATER[name]}"), name)
     raise AttributeError(f"module 'seawall' has no attribute {name!r}")

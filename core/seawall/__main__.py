@@ -14,6 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # They read their own options, so that `seawall` alone does not have to import them; their -h is their own too.
     commands.add_parser("demo", add_help=False, help="bare and mounted clients beside each other, in half a minute")
     commands.add_parser("outbox", add_help=False, help="outbox run FILE --client module:name sends what is queued")
+    commands.add_parser("health", add_help=False, help="health URL_OR_FILE prints what a health page shows")
     options, rest = parser.parse_known_args(argv)
     if options.command == "demo":
         from seawall import demo
@@ -23,6 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from seawall import worker
 
         return worker.main(rest)
+    if options.command == "health":
+        from seawall.health import command
+
+        return command.main(rest)
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     parser.print_help()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from seawall.events import Event
+    from seawall.health.model import Health
     from seawall.host import HostState
     from seawall.policy import EffectivePolicy
     from seawall.runtime import Clock
@@ -221,6 +222,14 @@ class Resilience:
     def snapshots(self) -> list[HostSnapshot]:
         """The state of every host, group and provider known."""
         return [state.snapshot() for state in self._registry.everybody()]
+
+    def health(self) -> Health:
+        """How all hosts are at this instant: status, figures, and what to look at. `seawall.health` serves it."""
+        from seawall.health.rules import assess
+        from seawall.health.subject import Subject
+
+        subjects = [Subject(s.snapshot(), s.effective.policy, not s.opens) for s in self._registry.everybody()]
+        return assess(subjects, timestamp=self.clock.wall(), name=self.name)
 
     def reset(self, host: str) -> bool:
         """Forget what is held against a host: phase, window, streaks, budget, gate; not totals. False: not known."""

@@ -118,6 +118,7 @@ def take(host: HostState, now: float) -> HostSnapshot:
     tried = admitted + bulkhead.refused
     epoch = host.clock.wall() - now
     transitions = tuple(_dated(change, epoch) for change in breaker.recent)
+    p50, p90, p99 = (None, None, None) if quantiles is None else quantiles.read_each(0.5, 0.9, 0.99)
     return HostSnapshot(
         host=host.name,
         state=state,
@@ -164,9 +165,9 @@ def take(host: HostState, now: float) -> HostSnapshot:
         budget_max=None if math.isinf(budget.cap) else budget.cap,
         budget_refill_rate=budget.refill_rate,
         budget_denials=window.lifetime(Column.DENIED),
-        latency_p50=quantiles.read(0.5) if quantiles is not None else None,
-        latency_p90=quantiles.read(0.9) if quantiles is not None else None,
-        latency_p99=quantiles.read(0.99) if quantiles is not None else None,
+        latency_p50=p50,
+        latency_p90=p90,
+        latency_p99=p99,
     )
 
 

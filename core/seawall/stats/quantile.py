@@ -43,5 +43,11 @@ class Quantiles:
 
     def read(self, share: float) -> float | None:
         """Seconds within which `share` (0–1) of the last answers came; None without any."""
+        return self.read_each(share)[0]
+
+    def read_each(self, *shares: float) -> tuple[float | None, ...]:
+        """`read` for several shares of the same answers, sorted once."""
         known = sorted(self._ring)
-        return known[min(len(known) - 1, int(share * len(known)))] if known else None
+        if not known:
+            return (None,) * len(shares)
+        return tuple(known[min(len(known) - 1, int(share * len(known)))] for share in shares)
