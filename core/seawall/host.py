@@ -375,7 +375,7 @@ class HostState(Ledger):
         """Tell listeners of changes of phase (emptied also when nobody listens), and warn of what was dropped."""
         with self._lock:
             taken, self.breaker.changes = self.breaker.changes, ()
-            dropped, self._dropped = self._dropped, 0
+            dropped, self._dropped = self._dropped, ()
         if dropped:
             telling.dropped(self, dropped)
         if self.hub.listening:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.book import Origin
+    from seawall.events import AttemptStarted
     from seawall.policies.breaker import Breaker
     from seawall.policy import Effective
     from seawall.runtime import Clock
@@ -79,8 +80,8 @@ class Ledger:
         """When they heard it, not counted yet."""
         self.done: list[tuple[Closed, float, float, float]] = []
         """Good ends not counted yet: phase, start, headers, end."""
-        self._dropped = 0
-        """Attempts that died without an end since somebody was told."""
+        self._dropped: tuple[AttemptStarted | None, ...] = ()
+        """What was told of attempts that died without an end, until that is told, too."""
         self._take_figures(effective)
 
     def _tidy(self, now: float) -> None:
@@ -92,8 +93,8 @@ class Ledger:
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()
-            self._dropped += permit in bulkhead.live  # not one that was refused at last
-            bulkhead.live.pop(permit, None)
+            if permit in bulkhead.live:  # not one that was refused at last
+                self._dropped += (bulkhead.live.pop(permit),)
             self.breaker.forget(permit)
         if now >= self.window.end:
             self.window.advance(now)

@@ -7,14 +7,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from seawall.outcome import Ending
+from seawall.outcome import Ending, Verdict
 
 if TYPE_CHECKING:
     from seawall._story import Call, Source
     from seawall.admission import Admission
-    from seawall.events import CallInfo, Event
+    from seawall.events import AttemptStarted, CallInfo, Event
     from seawall.host import HostState
-    from seawall.outcome import Outcome, Rejection, Verdict
+    from seawall.outcome import Outcome, Rejection
     from seawall.policies.breaker import Change
 
 _METHODS: Final = frozenset(
@@ -57,10 +57,20 @@ def _tell_of(call: Call, kind: type[Event], now: float, /, **facts: Any) -> None
 def attempt_started(admission: Admission) -> None:
     from seawall.events import AttemptStarted
 
-    call = admission.call
-    bulkhead = call.policy.bulkhead
-    limit = bulkhead.max_concurrent if bulkhead is not None else None
-    _tell_of(call, AttemptStarted, admission.started, number=admission.number, wait=call.waited, limit=limit)
+    call, permit = admission.call, admission.permit
+    state, bulkhead = call.state, call.policy.bulkhead
+    event = AttemptStarted(
+        host=state.name,
+        host_group=state.group,
+        at=admission.started,
+        call=info_of(call),
+        number=admission.number,
+        wait=call.waited,
+        limit=bulkhead.max_concurrent if bulkhead is not None else None,
+    )
+    if permit in state.bulkhead.live:  # if it dies without an end, that is all there is to tell of it
+        state.bulkhead.live[permit] = event
+    state.hub.emit(event)
 
 
 def attempt_ended(admission: Admission, verdict: Verdict, now: float) -> None:
@@ -106,6 +116,26 @@ def budget_exhausted(call: Call, now: float) -> None:
     from seawall.events import BudgetExhausted
 
     _tell_of(call, BudgetExhausted, now)
+
+
+def _died(state: HostState, started: AttemptStarted) -> None:
+    """The end of an attempt nobody saw end."""
+    from seawall.events import AttemptEnded
+
+    now = state.clock.monotonic()
+    _tell(
+        AttemptEnded,
+        state,
+        now,
+        call=started.call,
+        number=started.number,
+        duration=now - started.at,
+        headers_after=None,
+        status=None,
+        kind=None,
+        verdict=Verdict.IGNORED,
+        budget=state.budget_left(),
+    )
 
 
 def call_ended(call: Call) -> None:
@@ -159,8 +189,12 @@ class _Dropped:
         warnings.warn(self._text, ResourceWarning, stacklevel=2)
 
 
-def dropped(state: HostState, count: int) -> None:
+def dropped(state: HostState, started: tuple[AttemptStarted | None, ...]) -> None:
     """Answers died unclosed. Told at the next visit of their host: a finaliser may run inside any lock."""
+    count = len(started)
+    for event in started:
+        if event is not None and state.hub.following:
+            _died(state, event)
     _Dropped(
         f"seawall: {state.name}: {count} answer{'s' * (count > 1)} dropped, neither read to the end nor closed: what "
         "was held here came back, the client's connection may not have (with client.stream(…) …, response.close())"

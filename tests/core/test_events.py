@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -121,6 +122,20 @@ def test__attempt_ended__tells_headers_from_the_whole_and_what_the_budget_has_le
     stage.clock.advance(3)
     response.admission.finish()
     assert [(e.headers_after, e.duration, e.budget) for e in found] == [(None, 1, 3), (0, 3, 3)]
+
+
+def test__attempt_ended__of_a_dropped_answer__comes_with_the_next_visit_of_its_host() -> None:
+    stage = Stage(only(), answer(200, stream=True), answer(200))
+    found = heard(stage, AttemptStarted, AttemptEnded)
+    stage.get()
+    stage.peer.opened.clear()
+    gc.collect()
+    assert [type(event) for event in found] == [AttemptStarted]
+    stage.clock.advance(3)
+    stage.get()
+    ends = [event for event in found if isinstance(event, AttemptEnded)]
+    assert [(e.number, e.duration, e.verdict) for e in ends] == [(1, 3, Verdict.IGNORED), (1, 0, Verdict.SUCCESS)]
+    assert ends[0].call is found[0].call
 
 
 def test__retry_scheduled__says_which_attempt_follows_and_when() -> None:

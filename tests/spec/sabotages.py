@@ -338,8 +338,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W01b", JUDGING, "call.last_delay = delay", "call.last_delay = None"),
     ("W02a", BREAKER, "elif type(phase) is HalfOpen and phase.probes.pop(",
      "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop("),
-    ("W02a", LEDGER, "bulkhead.live.pop(permit, None)\n            self.breaker.forget(permit)",
-     "bulkhead.live.pop(permit, None)"),
+    ("W02a", LEDGER, "bulkhead.live.pop(permit),)\n            self.breaker.forget(permit)",
+     "bulkhead.live.pop(permit),)"),
     ("W02b", BREAKER, "self.successes = 0", "self.successes = growth"),
     ("W02c", BREAKER, "        if phase is not self.phase:\n", RESULT_OF_NOW),
     ("W03a", BREAKER, "self.run = 0", "self.run = growth"),
@@ -355,9 +355,9 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W05b", SNAPSHOT, "epoch = host.clock.wall() - now", "epoch = 0.0"),
     ("W06a", HOST, SETTLED_ONCE, SETTLED_OFTEN),
     ("W06a", COUNTING, "if verdict is Verdict.IGNORED or admission.overdue:", "if admission.overdue:"),
-    ("W06b", LEDGER, "bulkhead.live.pop(permit, None)\n            self.breaker", "self.breaker"),
-    ("W06b", LEDGER, "bulkhead.live.pop(permit, None)\n            self.breaker.forget(permit)",
-     "bulkhead.live.pop(permit, None)\n            "
+    ("W06b", LEDGER, "bulkhead.live.pop(permit),)", "bulkhead.live[permit],)"),
+    ("W06b", LEDGER, "bulkhead.live.pop(permit),)\n            self.breaker.forget(permit)",
+     "bulkhead.live.pop(permit),)\n            "
      "self.breaker.settle(permit, self.breaker.phase, counting.Result.FAILURE, now, 0)"),
     ("W06b", FLOW, "call.state.settle(admission, Verdict.IGNORED,", "call.state.settle(admission, Verdict.FAILURE,"),
     ("W06c", COUNTING, "if timeout:\n", "if timeout:\n        ledger.window.count(Column.FAILURE, now)\n"),

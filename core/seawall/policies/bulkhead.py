@@ -200,8 +200,9 @@ class BulkheadState:
     )
 
     def __init__(self, config: Bulkhead | None) -> None:
-        self.live: dict[ref[Any], None] = {}
-        """Weak references to the admissions that hold a permit, oldest first: these *are* the permits."""
+        self.live: dict[ref[Any], Any] = {}
+        """Weak references to the admissions that hold a permit, oldest first: these *are* the permits. Each with what was
+        told of it, if anybody listened."""
         self.dead: list[ref[Any]] = []
         """Permits whose owner died without a word."""
         self.bury = self.dead.append
