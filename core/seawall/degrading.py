@@ -19,7 +19,7 @@ from seawall.outcome import Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.scope import earliest, heard_later
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from seawall._story import Call
     from seawall.degrade.step import Step
@@ -32,7 +32,21 @@ _NOT_LET_IN = frozenset({401, 403, 407})
 
 def journey(call: Call, runtime: Runtime) -> Coroutine[Any, Any, Any]:
     """The way of a call to its response, `Failed` or `Rejection`."""
-    return run_degrading(call, runtime) if call.policy.degrade else run(call, runtime)
+    way = run_degrading if call.policy.degrade else run
+    return _enclosed(call, runtime, way) if call.state.hub.around else way(call, runtime)
+
+
+async def _enclosed(call: Call, runtime: Runtime, way: Callable[[Call, Runtime], Coroutine[Any, Any, Any]]) -> Any:
+    """The way of a call, inside what somebody wants around every call."""
+    hub = call.state.hub
+    leave = hub.enter(telling.info_of(call))
+    try:
+        result = await way(call, runtime)
+    except BaseException as error:
+        hub.leave(leave, error)
+        raise
+    hub.leave(leave, None)
+    return result
 
 
 async def run_degrading(call: Call, runtime: Runtime) -> Any:
@@ -107,7 +121,10 @@ async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
     other.deadline = earliest(other.deadline, call.deadline)
     other.silent = True
     try:
-        result = await run(other, runtime)
+        if other.state.hub.around:
+            result = await _enclosed(other, runtime, run)
+        else:
+            result = await run(other, runtime)
         call.join(other)
         if isinstance(result, Failed):
             return result.error

@@ -101,6 +101,8 @@ def turned_away(call: Call) -> Rejection | None:
     if (call.deadline is not None and now >= call.deadline) or call.policy.degrade:
         return None
     state = call.state
+    if state.hub.around:  # it belongs to every call, a refused one too
+        return None
     refusal = state.turn_away(call, now)
     if refusal is None or state.hub.listening:
         return None if refusal is None else _refused(call, refusal, None)

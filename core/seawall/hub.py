@@ -15,13 +15,17 @@ from seawall.scope import is_unheard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from seawall.events import Event
+    from seawall.events import CallInfo, Event
+
+    Leave = Callable[[BaseException | None], object]
+    """Gets what the call raised, if it raised."""
+    Begin = Callable[[CallInfo], Leave | None]
 
 
 class Hub:
     """Who listens to one Resilience."""
 
-    __slots__ = ("_late", "_listeners", "_said", "following", "listening", "living", "looks_at")
+    __slots__ = ("_late", "_listeners", "_said", "around", "following", "listening", "living", "looks_at")
 
     def __init__(self) -> None:
         self._listeners: dict[object, tuple[Callable[[Event], object], tuple[type[Event], ...] | None]] = {}
@@ -32,6 +36,8 @@ class Hub:
         """Does anybody hear of what is out of the ordinary?"""
         self.following = False
         """Does anybody hear of every call and attempt?"""
+        self.around: tuple[Begin, ...] = ()
+        """What is begun before each call and ended after it."""
         self._late: deque[Event] = deque()
         """What happened in finalisers: told with the next event."""
         self.living: dict[Any, Any] = {}
@@ -88,6 +94,39 @@ class Hub:
                     listener(event)
                 except Exception as error:
                     self.complain(listener, error)
+
+    def enclose(self, begin: Begin) -> Callable[[], None]:
+        """Call `begin` before each call, in its thread or task, and what it returns after it; returns what ends that.
+
+        A function that raises is reported as a listener is.
+        """
+        self.around = (*self.around, begin)
+
+        def end() -> None:
+            self.around = tuple(one for one in self.around if one is not begin)
+
+        return end
+
+    def enter(self, call: CallInfo) -> list[Leave]:
+        """Begin what is wanted around a call."""
+        leave: list[Leave] = []
+        for begin in self.around:
+            try:
+                end = begin(call)
+                if end is not None:
+                    leave.append(end)
+            except Exception as error:
+                self.complain(begin, error)
+        return leave
+
+    def leave(self, ends: list[Leave], raised: BaseException | None) -> None:
+        """End it, the last first."""
+        while ends:
+            end = ends.pop()
+            try:
+                end(raised)
+            except Exception as error:
+                self.complain(end, error)
 
     def is_first(self, what: str) -> bool:
         """Has this not been said before?"""

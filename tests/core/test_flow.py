@@ -314,6 +314,7 @@ def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> N
     allowed = {
         "await run(call, runtime)",
         "await run(other, runtime)",
+        "await way(call, runtime)",
         "await step.answer(trouble)",
     }
     assert set(foreign_awaits(source)) <= allowed
