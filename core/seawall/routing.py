@@ -165,7 +165,8 @@ class Routing:
                 return False
             self.registry.pop(found[0])
             self._forget_routes()
-            return True
+        found[1].reset()  # listeners hear that it is not open any more: not under the lock
+        return True
 
     # -- privately -----------------------------------------------------------------------------------------------------
 

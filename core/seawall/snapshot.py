@@ -33,6 +33,8 @@ class HostSnapshot:
     """Counts without `total_` are of the breaker's window; times are seconds; instants are since the epoch."""
 
     host: str
+    host_group: str
+    """What was configured for it: group, pattern or provider name; "all://" if nothing names it."""
     state: State
     retry_after: float | None
     """Until calls are let in again; None: not before `restore()`; 0: now."""
@@ -121,6 +123,7 @@ def take(host: HostState, now: float) -> HostSnapshot:
     p50, p90, p99 = (None, None, None) if quantiles is None else quantiles.read_each(0.5, 0.9, 0.99)
     return HostSnapshot(
         host=host.name,
+        host_group=host.group,
         state=state,
         retry_after=breaker.retry_after(now),
         gate=max(0.0, host.gate - now),
