@@ -35,6 +35,7 @@ from seawall.scope import disabled
 
 if TYPE_CHECKING:
     from seawall import health as health
+    from seawall import telemetry as telemetry
     from seawall._installing import install, installed, uninstall
     from seawall.degrade.alternatives import ErrorWithAlternatives
     from seawall.degrade.answer import Answer
@@ -129,7 +130,7 @@ _LATER = {
 }
 """Not needed by every program, so loaded when asked for: name → module."""
 
-_ROOMS = ("health",)
+_ROOMS = ("health", "telemetry")
 """Packages that `import seawall` makes reachable as attributes, and that are loaded likewise."""
 
 

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from seawall.host import HostState
     from seawall.policy import Effective
 
+
+def ended_in(status: int | None, kind: ErrorKind | None) -> str:
+    """What an attempt ended in, in words: in reports and logs the same."""
+    what = str(status) if status is not None else "no answer"
+    return what if kind is None else f"{what} ({kind.value})"
+
+
 Source = Literal["origin", "stale", "fallback", "simplified"]
 Entry = tuple[int, str, float, float, float, "int | None", "ErrorKind | None", Verdict, "float | None"]
 
@@ -75,9 +82,7 @@ class Report:
         if self.served_from != "origin":
             lines[0] += f", served from: {self.served_from}"
         for attempt in self.attempts:
-            what = str(attempt.status) if attempt.status is not None else "no answer"
-            if attempt.kind is not None:
-                what += f" ({attempt.kind.value})"
+            what = ended_in(attempt.status, attempt.kind)
             waited = f", after waiting {attempt.wait:.3g} s" if attempt.wait >= 0.001 else ""
             where = "" if attempt.host == self.host else f" at {attempt.host}"
             lines.append(

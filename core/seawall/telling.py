@@ -68,7 +68,9 @@ def attempt_started(admission: Admission) -> None:
         wait=call.waited,
         limit=bulkhead.max_concurrent if bulkhead is not None else None,
     )
-    if permit in state.bulkhead.live:  # if it dies without an end, that is all there is to tell of it
+    if (
+        permit is not None and permit in state.bulkhead.live
+    ):  # if it dies without an end, that is all there is to tell of it
         state.bulkhead.live[permit] = event
     state.hub.emit(event)
 

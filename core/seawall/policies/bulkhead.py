@@ -201,8 +201,8 @@ class BulkheadState:
 
     def __init__(self, config: Bulkhead | None) -> None:
         self.live: dict[ref[Any], Any] = {}
-        """Weak references to the admissions that hold a permit, oldest first: these *are* the permits. Each with what was
-        told of it, if anybody listened."""
+        """Weak references to the admissions that hold a permit, oldest first: these *are* the permits. Each with what
+        was told of its start, if anybody listened."""
         self.dead: list[ref[Any]] = []
         """Permits whose owner died without a word."""
         self.bury = self.dead.append
