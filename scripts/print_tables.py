@@ -37,6 +37,7 @@ from seawall.degrade.storing import GOOD
 from seawall.inspect_stream import ANNOUNCEMENTS, WORDS
 from seawall.policies.breaker import TRANSITIONS
 from seawall.policy import Effective
+from seawall.telemetry._measures import INSTRUMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
@@ -183,6 +184,19 @@ def events() -> str:
     return table(("event", "besides `host`, `host_group` and `at`", "when"), rows)
 
 
+def metrics() -> str:
+    rows = [
+        (
+            f"`{one.name}`",
+            {"sum": "level", "least": "level"}.get(one.kind, one.kind),
+            ", ".join(f"`{label}`" for label in one.labels),
+            one.text,
+        )
+        for one in INSTRUMENTS
+    ]
+    return table(("name", "kind", "labels", "what"), rows)
+
+
 def tree() -> str:
     """The picture of the exceptions, from the docstring of their module."""
     text = inspect.getdoc(errors_module) or ""
@@ -213,6 +227,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "defaults": defaults,
     "llm": llm,
     "events": events,
+    "metrics": metrics,
     "tree": tree,
     "credentials": lambda: listed(CREDENTIALS),
     "noise": lambda: listed(NOISE),

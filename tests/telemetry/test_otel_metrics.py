@@ -1,0 +1,102 @@
+"""What OpenTelemetry exports of the figures, and what a collector will make of their names for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader
+
+from seawall.telemetry import otel
+from seawall.telemetry._measures import BUCKETS, INSTRUMENTS
+from tests.core.stage import HOST, Stage, answer, brittle, fault, only, purse, steady
+
+
+class Meters:
+    """A meter provider, and what was exported of it."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self._reader])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return {}
+        return {one.name: one for r in data.resource_metrics for scope in r.scope_metrics for one in scope.metrics}
+
+    def points(self, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
+        return {
+            frozenset(dict(point.attributes).items()): getattr(point, "value", None)
+            for point in self.metrics[name].data.data_points
+        }
+
+
+def measured(stage: Stage) -> Meters:
+    meters = Meters()
+    otel.instrument(stage.resilience, meter_provider=meters.provider)
+    return meters
+
+
+def test__figures__are_exported_with_their_attributes() -> None:
+    stage = Stage(only(retry=steady(), budget=purse(5)), answer(503), answer(200))
+    meters = measured(stage)
+    stage.get()
+    assert meters.points("seawall.client.requests") == {frozenset({("host_group", "all://"), ("outcome", "ok")}): 1}
+    assert meters.points("seawall.client.attempts") == {
+        frozenset({("host_group", "all://"), ("verdict", "failure"), ("error.type", "service unavailable")}): 1,
+        frozenset({("host_group", "all://"), ("verdict", "success")}): 1,
+    }
+    assert meters.points("seawall.retry.budget") == {frozenset({("host_group", "all://")}): 4}
+
+
+def test__durations__are_in_seconds_with_buckets_that_fit() -> None:
+    stage = Stage(only(), fault(after=3))
+    meters = measured(stage)
+    stage.get()
+    metric = meters.metrics["seawall.client.attempt.duration"]
+    assert isinstance(metric.data, Histogram)
+    (point,) = metric.data.data_points
+    assert (metric.unit, point.sum, tuple(point.explicit_bounds)) == ("s", 3, BUCKETS)
+
+
+def test__levels__go_up_and_down() -> None:
+    stage = Stage(only(breaker=brittle()), answer(200, stream=True))
+    meters = measured(stage)
+    one, two = stage.get(), stage.get()
+    stage.resilience.isolate(HOST)
+    used = "seawall.bulkhead.permits.used"
+    isolated = frozenset({("host_group", "all://"), ("state", "isolated")})
+    assert list(meters.points(used).values()) == [2]
+    assert meters.points("seawall.breaker.state")[isolated] == 1
+    one.admission.finish()
+    two.admission.finish()
+    stage.resilience.restore(HOST)
+    assert list(meters.points(used).values()) == [0]
+    assert meters.points("seawall.breaker.state")[isolated] == 0
+
+
+def test__end__lets_the_levels_down_and_counts_no_more() -> None:
+    stage, meters = Stage(only(), answer(200, stream=True)), Meters()
+    end = otel.instrument(stage.resilience, meter_provider=meters.provider)
+    stage.get()
+    end()
+    stage.get()
+    assert list(meters.points("seawall.bulkhead.permits.used").values()) == [0]
+    assert list(meters.points("seawall.client.requests").values()) == [1]
+
+
+def test__several_resiliences__add_up_and_the_sdk_does_not_complain(caplog: Any) -> None:
+    meters, stages = Meters(), [Stage(only(), answer(200)) for _ in range(2)]
+    for stage in stages:
+        otel.instrument(stage.resilience, meter_provider=meters.provider)
+        stage.get()
+    assert list(meters.points("seawall.client.requests").values()) == [2]
+    assert caplog.records == []
+
+
+def test__units__leave_the_names_that_prometheus_has() -> None:
+    # A collector appends a unit it knows ("s" becomes _seconds) and, to a level of unit "1", _ratio.
+    assert {one.unit for one in INSTRUMENTS} == {"", "s"}
+    assert {one.kind for one in INSTRUMENTS if one.unit == "s"} == {"histogram"}
