@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall.degrade.answer import Answer
 from seawall.degrade.fields import NOISE
 from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, rest_of, tag_of
-from seawall.degrade.record import MOST_FIELDS, Record, decode, encode
-from seawall.degrade.storing import MOST_SECONDS, Fate, Terms, Wish, fate_of, terms_of, wish_of
+from seawall.degrade.record import Record, decode, encode
+from seawall.degrade.slot import Slot
+from seawall.degrade.storing import MOST_SECONDS, Fate, Wish, wish_of
 from seawall.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -34,105 +35,7 @@ _PART: Final = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-si
 _NOT_QUOTED: Final = re.compile(r"[^ !#-\[\]-~]")
 _LOOKED_AT: Final = _PART | {b"cache-control", b"pragma"}
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
-_HOP_BY_HOP: Final = frozenset(
-    {
-        "age",
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""RFC 9111 §3.1; and the age and the length, which are told anew."""
 _PLACES: Final = 1024
-
-
-class Slot:
-    """One request's place in the cache."""
-
-    __slots__ = ("_length", "_record", "_state", "began", "key", "method", "tag", "wish")
-
-    def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
-        self._state = state
-        self.method = method
-        self.tag = tag
-        self.key = tag + rest
-        """Without the second half: a request that changes something, and makes the cache forget."""
-        self.wish = wish
-        self.began = began
-        """When it was made, in ticks."""
-        self._record: Record | None = None
-        """What will be remembered, once the body is there."""
-        self._length = ""
-        """Of the body, as its server says."""
-
-    @property
-    def limit(self) -> int:
-        """Bytes of the body to copy at most; with more, it is not remembered."""
-        return self._state.config.max_body
-
-    def begin(self, status: int, fields: Iterable[Field], now: float, wall: float, elapsed: float) -> bool:
-        """The headers are there: is the body to be copied, and handed to `keep` when it is complete?
-
-        fields: names and values as they came, all of them, those of one name each.
-        now, wall: monotonic and wall time, in seconds; elapsed: seconds since the request was sent.
-        """
-        state = self._state
-        self._record = None
-        if len(self.key) == TAG_SIZE:
-            if 200 <= status < 400:
-                state.forget(self.tag)
-            return False
-        terms: Terms | Fate | None = fate_of(status)
-        if terms is None:
-            read = _read(fields)
-            if read is None:
-                return False
-            kept, told = read
-            terms = terms_of(told, state.uncounted, wall, elapsed)
-            if isinstance(terms, Terms):
-                length = told.get("content-length", "")
-                if self.method != "HEAD" and not _fits(length, state.config.max_body):
-                    return False
-                self._length = length
-                received = wall if state.store.survives else now
-                self._record = Record(status, kept, b"", received, wall, terms.lifetime, terms.grace, terms.age)
-                return True
-        if terms is not Fate.LEAVE:
-            # Where the body is part of the question, a refusal is about that question only.
-            everything = terms is Fate.FORGET and self.method in ("GET", "HEAD")
-            state.forget(self.tag if everything else self.key)
-        return False
-
-    def find(self, now: float, wall: float, *, sent: bool, status: int | None, why: str) -> Answer | None:
-        """`StaleState.find` for this place."""
-        return self._state.find(self, now, wall, sent=sent, status=status, why=why)
-
-    def keep(self, body: bytes) -> None:
-        """The answer is complete: `body` as it came over the wire, not decoded."""
-        record, self._record = self._record, None
-        if record is not None:
-            record.body = body
-            if self._tell_length(record):
-                self._state.keep(self, record)
-
-    def _tell_length(self, record: Record) -> bool:
-        """Say how long the body is, where the answer has one; False if its server said otherwise: it is not whole."""
-        size = str(len(record.body))
-        if self.method == "HEAD" or record.status == 204:
-            size, is_right = self._length, not record.body
-        else:
-            is_right = self._length.strip() in ("", size)
-        if size:
-            record.fields.append(("content-length", size))
-        return is_right
 
 
 class StaleState:
@@ -277,30 +180,6 @@ def _wish_of(fields: list[tuple[bytes, bytes]]) -> Wish | Fate | None:
 
 def _place(key: bytes) -> int:
     return (key[-1] << 8 | key[-2]) % _PLACES
-
-
-def _read(fields: Iterable[Field]) -> tuple[list[tuple[str, str]], dict[str, str]] | None:
-    """The fields to remember, and all of them by lower-case name; None if there are too many."""
-    kept: list[tuple[str, str]] = []
-    told: dict[str, str] = {}
-    for name, value in fields:
-        name = name if isinstance(name, str) else name.decode("latin-1")
-        value = value if isinstance(value, str) else value.decode("latin-1")
-        low = name.lower()
-        told[low] = f"{told[low]}, {value}" if low in told else value
-        if low not in _HOP_BY_HOP:
-            kept.append((name, value))
-        if len(told) > MOST_FIELDS or len(kept) > MOST_FIELDS:
-            return None
-    if "connection" in told:
-        named = {name.strip().lower() for name in told["connection"].split(",")}
-        kept = [pair for pair in kept if pair[0].lower() not in named]
-    return kept, told
-
-
-def _fits(length: str, most: int) -> bool:
-    """Is the body as short as it has to be, as far as its server says?"""
-    return not length.isdecimal() or (len(length) <= 18 and int(length) <= most)
 
 
 def _answer(record: Record, age: float, cache_status: str) -> Answer:

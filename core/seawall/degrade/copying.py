@@ -9,7 +9,7 @@ from seawall.outcome import Verdict
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from seawall.degrade.cache import Slot
+    from seawall.degrade.slot import Slot
     from seawall.outcome import Outcome
 
 _BAD: Final = (Verdict.FAILURE, Verdict.THROTTLED)

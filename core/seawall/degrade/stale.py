@@ -23,7 +23,7 @@ from seawall.outcome import reject_async
 if TYPE_CHECKING:
     from seawall._story import Call, Source
     from seawall.degrade.answer import Answer
-    from seawall.degrade.cache import Slot
+    from seawall.degrade.slot import Slot
     from seawall.degrade.step import Trouble
     from seawall.runtime import Runtime
     from seawall.stores import Store

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from seawall.degrade.answer import Answer
-from seawall.degrade.cache import Slot, StaleState
+from seawall.degrade.cache import StaleState
+from seawall.degrade.slot import Slot
 from seawall.degrade.stale import StaleResponse
 
 WALL = 1_700_000_000.0

@@ -15,6 +15,7 @@ import pytest
 
 from seawall.degrade import cache as cache_module
 from seawall.degrade import key as key_module
+from seawall.degrade import slot as slot_module
 from seawall.degrade import storing
 from seawall.degrade.storing import Fate
 from tests.core.degrade.leaks import CANARY, World
@@ -89,7 +90,7 @@ def instead(place: Any, name: str, value: object) -> Patch:
 
 def only_answers(fates: dict[Fate, Fate]) -> Patch:
     def sabotage(patch: pytest.MonkeyPatch) -> None:
-        for module in (storing, cache_module):
+        for module in (storing, slot_module):
             for name in ("fate_of", "terms_of"):
                 real = getattr(module, name)
                 patch.setattr(module, name, lambda *a, real=real: fates.get(found := real(*a), found))
@@ -98,9 +99,9 @@ def only_answers(fates: dict[Fate, Fate]) -> Patch:
 
 
 def never_cookies(patch: pytest.MonkeyPatch) -> None:
-    real = cache_module.terms_of
+    real = slot_module.terms_of
     patch.setattr(
-        cache_module, "terms_of", lambda told, *rest: real({k: v for k, v in told.items() if k != "set-cookie"}, *rest)
+        slot_module, "terms_of", lambda told, *rest: real({k: v for k, v in told.items() if k != "set-cookie"}, *rest)
     )
 
 
@@ -142,7 +143,7 @@ SABOTAGES: dict[str, Patch] = {
     "stale-if-error": without_directive("stale-if-error"),
     "Vary": instead(storing, "varies", lambda *_: False),
     "Set-Cookie": never_cookies,
-    "status": instead(cache_module, "fate_of", lambda status: None),
+    "status": instead(slot_module, "fate_of", lambda status: None),
     "max_age": old_answers,
     "forgetting": instead(cache_module.StaleState, "forget", lambda self, what: None),
     "replacing": only_answers({Fate.REPLACE: Fate.LEAVE}),
