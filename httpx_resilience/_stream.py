@@ -46,6 +46,13 @@ class _Body(Admission):
         if self.copy is not None:
             self.copy.keep(self.outcome)
 
+    def leave(self) -> None:
+        """Nobody reads on. Before the end, the headers stand."""
+        if not self.settled:
+            self.finish()
+        if self.copy is not None:
+            self.copy.leave()
+
     def fail(self, error: Exception) -> None:
         """The body broke: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
         if self.ahead is not None:
@@ -95,8 +102,7 @@ class BodyLogic(_Body):
         try:
             self.inner.close()
         finally:
-            if not self.settled:
-                self.finish()
+            self.leave()
 
 
 class AsyncBodyLogic(_Body):
@@ -156,5 +162,4 @@ class AsyncBodyLogic(_Body):
                 self.abandon()
             raise
         finally:
-            if not self.settled:
-                self.finish()
+            self.leave()

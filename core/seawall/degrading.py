@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from seawall import telling
+from seawall.coalescing import run_together
 from seawall.degrade.step import Trouble
 from seawall.flow import REASONS, Failed, run
 from seawall.outcome import Ending, ErrorKind, Reason, Rejection, Verdict
@@ -59,7 +60,10 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
     if call.policy.degrade_after is not None and any(step.could_answer(call) for step in steps):
         call.hurry = call.policy.degrade_after
     try:
-        result = await run(call, runtime)
+        if call.slot is not None and call.slot.coalesces:
+            result = await run_together(call, runtime)
+        else:
+            result = await run(call, runtime)
         call.deadline = deadline
         trouble = _trouble(call, runtime, result)
         if call.copy is not None and (call.answer is not None or call.last is not None):
@@ -144,6 +148,8 @@ async def on_behalf(call: Call, other: Call, runtime: Runtime) -> Any:
 def _end(call: Call) -> None:
     """The call is over; who drops its answer unread gets its permit back, so nothing may hold that."""
     call.silent, call.last = False, None
+    if call.slot is not None:
+        call.slot.over()
     if call.state.hub.following:
         with heard_later(sys.exception()):
             telling.call_ended(call)

@@ -111,10 +111,13 @@ def turned_away(call: Call) -> Rejection | None:
     return refusal
 
 
-async def run(call: Call, runtime: Runtime) -> Any:
-    """Send `call` as often as its policy wants. Returns the library's response, a `Failed` or a `Rejection`."""
+async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
+    """Send `call` as often as its policy wants. Returns the library's response, a `Failed` or a `Rejection`.
+
+    now: when it goes out, if that is later than it started.
+    """
     state, clock = call.state, call.state.clock
-    now = call.started
+    now = call.started if now is None else now
     number = 1
     last: _Last | None = None
     response: Any

@@ -307,6 +307,11 @@ class HostState(Ledger):
         return (self.effective.group or self.effective.pattern) if self.opens else "all://"
 
     @property
+    def is_closed(self) -> bool:
+        """Does it refuse everybody, for good?"""
+        return self._is_closed
+
+    @property
     def in_flight(self) -> int:
         """Attempts that hold a permit, bodies included."""
         with self._lock:

@@ -135,6 +135,11 @@ class Hub:
         self._said.add(what)
         return True
 
+    def begin_afresh(self) -> None:
+        """In the child of a fork."""
+        for state in list(self.living.values()):
+            state.begin_afresh()
+
     def complain(self, function: object, error: BaseException) -> None:
         """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""
         name = (

@@ -93,6 +93,7 @@ class Ending(Enum):
     DEADLINE = "deadline exceeded"
     NOT_WAITED_FOR = "not waited for: there is a way to degrade"
     DEGRADED = "a degraded answer"
+    COLLAPSED = "answered with an equal request"
     CANCELLED = "cancelled"
 
 

@@ -46,6 +46,15 @@ class Runtime(Protocol):
         """The class of an attempt: the mount's body wrapper."""
         ...
 
+    @property
+    def blocks(self) -> bool:
+        """Does waiting stop the thread, and whatever else would run in it?"""
+        ...
+
+    def thread(self) -> int:
+        """The number of the thread this runs in."""
+        ...
+
     async def send(self, call: Call, admission: Admission) -> Any:
         """Send the request: the library's response, its body owned by `admission`. Raises what the library raises."""
         ...

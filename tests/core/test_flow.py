@@ -308,12 +308,14 @@ def foreign_awaits(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [seawall.flow, seawall.degrading, alternatives, fallback, simplified])
+@pytest.mark.parametrize("module", [seawall.flow, seawall.coalescing, seawall.degrading, alternatives, fallback, simplified])
 def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> None:
     source = inspect.getsource(module).replace("trouble.runtime.", "runtime.")
     allowed = {
         "await run(call, runtime)",
+        "await run(call, runtime, now)",
         "await run(other, runtime)",
+        "await run_together(call, runtime)",
         "await way(call, runtime)",
         "await step.answer(trouble)",
     }

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from seawall.degrade.answer import Answer
 from seawall.degrade.fields import NOISE
-from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, rest_of, tag_of
+from seawall.degrade.flights import Flights, Lead, join
+from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, origin_of, rest_of, tag_of
 from seawall.degrade.record import Record, decode, encode
 from seawall.degrade.slot import Slot
 from seawall.degrade.storing import MOST_SECONDS, Fate, Wish, wish_of
@@ -26,6 +27,7 @@ from seawall.stores.memory import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from seawall.degrade.flights import Seat
     from seawall.degrade.key import Field
     from seawall.degrade.stale import StaleResponse
     from seawall.stores import Store
@@ -36,12 +38,17 @@ _NOT_QUOTED: Final = re.compile(r"[^ !#-\[\]-~]")
 _LOOKED_AT: Final = _PART | {b"cache-control", b"pragma"}
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 _PLACES: Final = 1024
+ALONE_FOR: Final = 60.0
+"""Seconds for which requests whose answer was not to be shared do not wait for each other."""
 
 
 class StaleState:
     """The answers remembered under one `StaleResponse`. Safe from any thread; no method raises or waits long."""
 
     __slots__ = (
+        "_alone_until",
+        "_changed",
+        "_flights",
         "_forgotten",
         "_keyed",
         "_ticks",
@@ -65,6 +72,12 @@ class StaleState:
         self._forgotten = [0] * _PLACES
         """When something was last forgotten, in ticks: answers to requests of before are not kept. Keys share places,
         which costs an answer now and then, and needs neither lock nor room."""
+        self._flights: Flights = {}
+        self._changed = [0] * _PLACES
+        """When somebody's attempt to change something at a host last ended, in ticks: nobody is given the answer to a
+        request of before it, who may have been told of the change."""
+        self._alone_until = [0.0] * _PLACES
+        """Until when answers are expected that are not to be shared."""
 
     def slot(self, request: Any, fields: Iterable[Field], body: bytes | None, identity: str | int) -> Slot | None:
         """The place of a request about to be sent; None: it is none of ours.
@@ -91,10 +104,11 @@ class StaleState:
         tag = tag_of(str(request.url), ordered, identity, who, self._keyed)
         if tag is None:
             return None
-        if not remembers:
-            return Slot(self, method, tag, b"", None, next(self._ticks))
-        rest = rest_of(method, ordered, self._uncounted, body or b"", self._keyed)
-        return Slot(self, method, tag, rest, wish, next(self._ticks))
+        rest = rest_of(method, ordered, self._uncounted, body or b"", self._keyed) if remembers else b""
+        slot = Slot(self, method, tag, rest, wish, next(self._ticks))
+        if self.config.coalesce:
+            slot.origin = hash(origin_of(str(request.url))) % _PLACES
+        return slot
 
     def find(
         self, slot: Slot, now: float, wall: float, *, sent: bool, status: int | None = None, why: str = ""
@@ -123,6 +137,10 @@ class StaleState:
             return None
         return _answer(record, age, _cache_status(record.lifetime - age, sent, status, why))
 
+    def share(self, record: Record, wall: float) -> Answer:
+        """For a follower: the answer that the leader got."""
+        return _answer(record, record.age + max(0.0, wall - record.wall), "seawall; fwd=miss; collapsed")
+
     def forget(self, what: bytes) -> None:
         """What is remembered under a key, or a tag, holds no longer, nor what is on its way."""
         self._forgotten[_place(what)] = next(self._ticks)
@@ -142,8 +160,33 @@ class StaleState:
                 return False
         return data is not None
 
+    def change(self, slot: Slot) -> None:
+        """A request that may have changed something at its host is over, however it ended."""
+        self._changed[slot.origin] = next(self._ticks)
+
     def was_forgotten(self, slot: Slot) -> bool:
-        return max(self._forgotten[_place(slot.tag)], self._forgotten[_place(slot.key)]) > slot.began
+        return self._last_forgotten(slot) > slot.began
+
+    def _last_forgotten(self, slot: Slot) -> int:
+        return max(self._forgotten[_place(slot.tag)], self._forgotten[_place(slot.key)])
+
+    def join(self, slot: Slot, now: float, thread: int, *, blocks: bool) -> Lead | Seat | None:
+        """With `coalesce`: lead a request that others may follow, or follow one; None: send it, for this caller only.
+
+        thread: the one this runs in; blocks: does waiting stop it, and whatever else would run there?
+        """
+        if slot.wish is not None or slot.method not in _SAFE or now < self._alone_until[_place(slot.key)]:
+            return None
+        changed = max(self._changed[slot.origin], self._last_forgotten(slot))
+        return join(self._flights, slot.key, Lead(slot.began, thread, blocks=blocks), now, since=changed)
+
+    def stay_alone(self, slot: Slot, now: float) -> None:
+        """The answer is not to be shared, and the next ones will not be either: not to wait for them is quicker."""
+        self._alone_until[_place(slot.key)] = now + ALONE_FOR
+
+    def begin_afresh(self) -> None:
+        """In the child of a fork: whoever leads is a thread of the parent."""
+        self._flights.clear()
 
     def _who(self, request: Any) -> str | None:
         """What the user's function says of who asks."""
@@ -179,7 +222,8 @@ def _wish_of(fields: list[tuple[bytes, bytes]]) -> Wish | Fate | None:
 
 
 def _place(key: bytes) -> int:
-    return (key[-1] << 8 | key[-2]) % _PLACES
+    """Of both halves: callers who ask the same do not share one."""
+    return (key[0] << 8 | key[1]) % _PLACES ^ (key[-1] << 8 | key[-2]) % _PLACES
 
 
 def _answer(record: Record, age: float, cache_status: str) -> Answer:

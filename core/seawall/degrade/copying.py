@@ -9,6 +9,7 @@ from seawall.outcome import Verdict
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
+    from seawall.degrade.flights import Lead
     from seawall.degrade.slot import Slot
     from seawall.outcome import Outcome
 
@@ -18,26 +19,43 @@ _BAD: Final = (Verdict.FAILURE, Verdict.THROTTLED)
 class Copy:
     """What passed so far; nothing once it is too long."""
 
-    __slots__ = ("_pieces", "_size", "_slot")
+    __slots__ = ("__weakref__", "_pieces", "_size", "_slot", "lead")
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
         self._pieces: list[bytes] | None = []
         self._size = 0
+        self.lead: Lead | None = None
+        """Others wait for it."""
 
     def add(self, piece: bytes) -> None:
+        lead = self.lead
+        if lead is not None and lead.passed is not None:
+            lead.passed += 1
         if self._pieces is not None:
             self._size += len(piece)
             if self._size > self._slot.limit:
                 self._pieces = None
+                if lead is not None:
+                    lead.land(None)
             else:
                 self._pieces.append(piece)
 
     def keep(self, outcome: Outcome | None) -> None:
         """That was all of it, and this is what became of the attempt; what was a failure after all is not kept."""
         pieces, self._pieces = self._pieces, None
+        lead, self.lead = self.lead, None
+        record = None
         if pieces is not None and (outcome is None or outcome.verdict not in _BAD):
-            self._slot.keep(b"".join(pieces))
+            record = self._slot.keep(b"".join(pieces))
+        if lead is not None:
+            lead.land(record)
+
+    def leave(self) -> None:
+        """The body is closed. Before its end, nobody will have all of it from here."""
+        lead, self.lead = self.lead, None
+        if lead is not None:
+            lead.resign()
 
     def follow(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """The same pieces, copied."""
@@ -64,4 +82,6 @@ def copy_of(call: Any, admission: Any, status: int, fields: Iterable[tuple[Any, 
         return None
     clock = call.state.clock
     elapsed = admission.headers_at - admission.started
-    return Copy(slot) if slot.begin(status, fields, clock.monotonic(), clock.wall(), elapsed) else None
+    copy = Copy(slot) if slot.begin(status, fields, clock.monotonic(), clock.wall(), elapsed) else None
+    slot.copied_to(copy)
+    return copy

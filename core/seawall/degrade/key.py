@@ -55,6 +55,12 @@ def target_of(url: str) -> tuple[str, str] | None:
     return userinfo or "", origin + (path if path[0] == "/" else "/" + path)
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port in one spelling; empty for what is not the URL of a host."""
+    target = target_of(url)
+    return "" if target is None else "/".join(target[1].split("/", 3)[:3])
+
+
 def tag_of(
     url: str, fields: Iterable[tuple[bytes, bytes]], identity: str | int, who: str | None, keyed: Keyed
 ) -> bytes | None:

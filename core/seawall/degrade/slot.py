@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from seawall.degrade.key import TAG_SIZE
 from seawall.degrade.record import MOST_FIELDS, Record
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
     from seawall.degrade.answer import Answer
     from seawall.degrade.cache import StaleState
+    from seawall.degrade.copying import Copy
+    from seawall.degrade.flights import Lead, Seat
     from seawall.degrade.key import Field
 
 _HOP_BY_HOP: Final = frozenset(
@@ -37,7 +40,7 @@ _HOP_BY_HOP: Final = frozenset(
 class Slot:
     """One request's place in the cache."""
 
-    __slots__ = ("_length", "_record", "_state", "began", "key", "method", "tag", "wish")
+    __slots__ = ("_copy", "_length", "_record", "_state", "began", "key", "method", "origin", "tag", "wish")
 
     def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
         self._state = state
@@ -48,10 +51,18 @@ class Slot:
         self.wish = wish
         self.began = began
         """When it was made, in ticks."""
+        self.origin = 0
+        """A number that all requests to its origin have, with `coalesce`."""
+        self._copy: ref[Copy] | None = None
         self._record: Record | None = None
         """What will be remembered, once the body is there."""
         self._length = ""
         """Of the body, as its server says."""
+
+    @property
+    def coalesces(self) -> bool:
+        """Has anybody to be asked whether an equal request is on its way, or told when this one is over?"""
+        return self._state.config.coalesce
 
     @property
     def limit(self) -> int:
@@ -95,13 +106,41 @@ class Slot:
         """`StaleState.find` for this place."""
         return self._state.find(self, now, wall, sent=sent, status=status, why=why)
 
-    def keep(self, body: bytes) -> None:
-        """The answer is complete: `body` as it came over the wire, not decoded."""
+    def keep(self, body: bytes) -> Record | None:
+        """The answer is complete: `body` as it came over the wire, not decoded. None: it is not one to keep."""
         record, self._record = self._record, None
-        if record is not None:
-            record.body = body
-            if self._tell_length(record):
-                self._state.keep(self, record)
+        if record is None:
+            return None
+        record.body = body
+        return record if self._tell_length(record) and self._state.keep(self, record) else None
+
+    def join(self, now: float, thread: int, *, blocks: bool) -> Lead | Seat | None:
+        """`StaleState.join` for this place."""
+        return self._state.join(self, now, thread, blocks=blocks)
+
+    def share(self, record: Record, wall: float) -> Answer:
+        """`StaleState.share`."""
+        return self._state.share(record, wall)
+
+    def offer(self, lead: Lead, now: float, *, streams: bool) -> None:
+        """The headers are here, and good: whoever waits gets the answer when it is whole, if it is one to share."""
+        record, copy = self._record, None if self._copy is None else self._copy()
+        # Without a grace, not to be given once it is stale: so neither to somebody who did not ask for it himself.
+        if record is None or copy is None or streams or (record.grace <= 0 and record.age >= record.lifetime):
+            self._state.stay_alone(self, now)
+            lead.land(None)
+        else:
+            lead.passed = 0
+            copy.lead = lead
+
+    def copied_to(self, copy: Copy | None) -> None:
+        """Its body is being copied; None: it is not."""
+        self._copy = None if copy is None else ref(copy)
+
+    def over(self) -> None:
+        """The call has ended, in whatever way."""
+        if len(self.key) == TAG_SIZE:
+            self._state.change(self)
 
     def _tell_length(self, record: Record) -> bool:
         """Say how long the body is, where the answer has one; False if its server said otherwise: it is not whole."""

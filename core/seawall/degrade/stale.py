@@ -52,6 +52,8 @@ class StaleResponse:
     """Request fields that change from call to call and say neither who asks nor for what, such as an id of your own."""
     store: Store | None = None
     """Where answers are kept. Left out: in memory. `SqliteStore(path)`: several processes share them."""
+    coalesce: bool = False
+    """Equal safe requests of one caller at one time are sent once, and everybody gets the answer, if it may be kept."""
 
     def __post_init__(self) -> None:
         _check.duration(self, "max_age", zero=False)
@@ -64,6 +66,7 @@ class StaleResponse:
         object.__setattr__(self, "ignore", frozenset(name.lower() for name in ignore))
         if told := sorted(CREDENTIALS & frozenset(self.ignore)):
             raise ValueError(f"StaleResponse: ignore has {told[0]!r}, which says who asks: give key= instead")
+        _check.flag(self, "coalesce")
         reject_async(self.key, "StaleResponse: key")
         if self.store is not None and not hasattr(self.store, "survives"):
             raise TypeError(f"StaleResponse: store={self.store!r}: give a store, such as SqliteStore(path), or None")

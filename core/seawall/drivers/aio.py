@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall.runtime import OutOfTime
 
@@ -25,6 +26,8 @@ class Loops:
     """The waiting of an async runtime."""
 
     __slots__ = ()
+    blocks: Final = False
+    thread = staticmethod(get_ident)
 
     async def wait(self, ticket: Ticket, seconds: float) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -19,6 +19,8 @@ class Threads:
     """The waiting of a sync runtime."""
 
     __slots__ = ()
+    blocks: Final = True
+    thread = staticmethod(threading.get_ident)
 
     async def wait(self, ticket: Ticket, seconds: float) -> None:
         woken = threading.Event()

@@ -79,6 +79,10 @@ class VirtualRuntime:
         """Every send: the call and the attempt's number."""
 
     admission = Admission
+    blocks = False
+
+    def thread(self) -> int:
+        return 0
 
     async def send(self, call: Call, admission: Admission) -> Any:
         self.sent.append((call, admission.number))
