@@ -1,4 +1,4 @@
-"""One of equal requests is sent: the flow of a call that may lead others, or follow one (`StaleResponse(coalesce=True)`).
+"""One of equal requests is sent: the flow of a call that may lead others or follow one (`StaleResponse.coalesce`).
 
 A follower holds no permit, makes no attempt, and counts neither as success nor as
 failure of the host. Whatever happens to the leader, it is never worse off than had it

@@ -308,7 +308,9 @@ def foreign_awaits(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [seawall.flow, seawall.coalescing, seawall.degrading, alternatives, fallback, simplified])
+@pytest.mark.parametrize(
+    "module", [seawall.flow, seawall.coalescing, seawall.degrading, alternatives, fallback, simplified]
+)
 def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> None:
     source = inspect.getsource(module).replace("trouble.runtime.", "runtime.")
     allowed = {

@@ -11,6 +11,11 @@ BOOK = "core/seawall/book.py"
 BREAKER = "core/seawall/policies/breaker.py"
 BUDGET = "core/seawall/policies/budget.py"
 BULKHEAD = "core/seawall/policies/bulkhead.py"
+CACHE = "core/seawall/degrade/cache.py"
+COALESCING = "core/seawall/coalescing.py"
+FLIGHTS = "core/seawall/degrade/flights.py"
+SLOT = "core/seawall/degrade/slot.py"
+STORING = "core/seawall/degrade/storing.py"
 CLOCK = "core/seawall/drivers/clock.py"
 CLOCKS = "core/seawall/clocks.py"
 CLASSIFICATION = "core/seawall/classification.py"
@@ -320,6 +325,14 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.07", STALE, "max_age: float = 300.0", "max_age: float = 600.0"),
     ("S7.07", STALE, "max_entries: int = 1000", "max_entries: int = 2000"),
     ("S7.08", MEMORY, "self._records.move_to_end(key)", "key"),
+    ("S7.09", CACHE, "if slot.wish is not None or slot.method not in _SAFE", "if True or slot.method not in _SAFE"),
+    ("S7.09", STALE_KEY, "            if name in _CREDENTIALS:", "            if name == b'-':"),
+    ("S7.10", SLOT, "if record is None or copy is None or streams or (", "if copy is None or ("),
+    ("S7.10", STORING, '    if "set-cookie" in told or', "    if"),
+    ("S7.10", FLIGHTS, "if other is None or other.began > since:", "if True:"),
+    ("S7.11", COALESCING, "        lead.land(None)\n", "        pass\n"),
+    ("S7.11", FLIGHTS, "return self._lead if flight.take(self._lead) else Next.WAIT", "return Next.GO"),
+    ("S7.11", COALESCING, "        ends = min(ends, call.deadline)", "        pass"),
     # 9 Usage shown
     ("S9.01", POLICY, 'idempotency_key="auto")', "idempotency_key=None)"),
     ("S9.02", EXECUTION, "first = error\n    try:\n        answer = execute(",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from seawall.runtime import OutOfTime
 
@@ -26,7 +26,7 @@ class Loops:
     """The waiting of an async runtime."""
 
     __slots__ = ()
-    blocks: Final = False
+    blocks = False
     thread = staticmethod(get_ident)
 
     async def wait(self, ticket: Ticket, seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -19,7 +19,7 @@ class Threads:
     """The waiting of a sync runtime."""
 
     __slots__ = ()
-    blocks: Final = True
+    blocks = True
     thread = staticmethod(threading.get_ident)
 
     async def wait(self, ticket: Ticket, seconds: float) -> None:

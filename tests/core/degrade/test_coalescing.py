@@ -1,4 +1,4 @@
-"""Equal calls at one time, through the whole flow: what the leader's fate is to the others, and how they are counted."""
+"""Equal calls at one time, through the whole flow: what the leader's fate is to the others, and how they count."""
 
 from __future__ import annotations
 
