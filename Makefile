@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench docs pictures
+.PHONY: help setup test demo check bench docs pictures fuzz
 
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -27,3 +27,6 @@ docs:  ## the documentation as a site, in site/
 
 pictures:  ## take the pictures of the health page in docs/ anew
 	@$(DEV) pictures
+
+fuzz:  ## what reads outside data, fuzzed for a while (ARGS: seconds for each, names)
+	@$(DEV) fuzz $(ARGS)

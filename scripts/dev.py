@@ -164,6 +164,16 @@ def wheel(_arguments: Sequence[str]) -> int:
         return make(Path(place), [".[httpx]"]) or run([python, "-I", "-W", "error", "-c", INSTALLED])
 
 
+def fuzz(arguments: Sequence[str]) -> int:
+    """fuzz what reads outside data, guided by coverage; arguments: seconds for each target (20), names of targets"""
+    place = ROOT / ".venv-fuzz"  # atheris is there for few platforms: no part of what everybody installs
+    python = place / BIN.name / "python"
+    if not python.exists() and (status := make(place, ["-e", ".", "--group", "fuzz"])):
+        shutil.rmtree(place, ignore_errors=True)
+        return status
+    return run([str(python), "scripts/fuzz.py", *arguments])
+
+
 def docs(arguments: Sequence[str]) -> int:
     """build the documentation as a site, in site/; a broken link fails"""
     return setup() or run([str(BIN / "zensical"), "build", "--strict", *arguments])
@@ -177,6 +187,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "bench": bench,
     "docs": docs,
     "pictures": pictures,
+    "fuzz": fuzz,
     "oldest": oldest,
     "wheel": wheel,
 }

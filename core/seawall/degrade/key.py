@@ -33,7 +33,7 @@ KEY_SIZE: Final = 32
 
 _CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
 _URL: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?(\[[^\]/?#@]*\]|[^:/?#@\[\]]+)(?::([0-9]{0,5}))?([/?][^#]*)?(?:#.*)?\Z",
+    r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?(\[[0-9A-Za-z:.%~_-]+\]|[^:/?#@\[\]]+)(?::([0-9]{0,5}))?([/?][^#]*)?(?:#.*)?\Z",
     re.DOTALL,
 )
 
@@ -50,6 +50,8 @@ def target_of(url: str) -> tuple[str, str] | None:
     try:
         origin = host_key(scheme.lower(), host, int(port) if port else None)
     except ValueError:
+        return None
+    if origin[len(scheme) + 3 : len(scheme) + 4] in ("", ":"):  # nothing but dots and brackets is no host
         return None
     path = path or "/"
     return userinfo or "", origin + (path if path[0] == "/" else "/" + path)
