@@ -11,9 +11,7 @@ from httpx_resilience._ahead import ReadingAhead
 from httpx_resilience._clocks import as_given, given_timeouts, timed
 from httpx_resilience._network import close_all, left_behind, needs_scopes
 from httpx_resilience._upload import give_back, is_lent, lend
-from seawall.classification import streams
 from seawall.degrade.answer import Answer
-from seawall.degrade.copying import copy_of
 from seawall.degrading import on_behalf
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
@@ -23,9 +21,12 @@ from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped, plain
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from httpx_resilience._library import Library
     from seawall._story import Call
     from seawall.admission import Admission
+    from seawall.clocks import Watch
     from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome, Rejection
     from seawall.resilience import Resilience
@@ -49,26 +50,6 @@ class Port(ReadingAhead):
         self.resilience = resilience
         self.is_hard = is_hard
         self._serial = serial
-
-    def taken(self, call: Call, body: Any, response: Any) -> Any:
-        """The answer, its body now owned by the attempt."""
-        body.headers_at = call.state.now()
-        body.status = response.status_code
-        watch = body.watch
-        if watch is not None:
-            watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
-        copy = None if call.slot is None else copy_of(call, body, body.status, response.headers.raw)
-        if response.is_closed:  # a mock's, read before
-            body.is_over = True
-            if copy is not None and "content-encoding" not in response.headers:
-                copy.add(response.content)
-                call.copy = copy
-        else:
-            body.copy = copy
-            body.inner = response.stream
-            response.stream = body
-        response.extensions["resilience"] = call
-        return response
 
     def error(self, call: Call, error: Exception) -> Outcome:
         return self.library.outcome(error)
@@ -136,11 +117,11 @@ class SyncPort(Port, Threads):
         watch = admission.watch = watch_for(call, admission.started)
         try:
             if watch is None:
-                return self.taken(call, admission, self.inner.handle_request(request))
+                return self.inner.handle_request(request)
             given = as_given(request.extensions)
             request.extensions = timed(given, watch, is_hard=self.is_hard)
             try:
-                response = self.inner.handle_request(request)
+                return self.inner.handle_request(request)
             except BaseException:
                 if self.is_hard and watch.is_connecting:
                     for connection in left_behind(self.inner):
@@ -151,7 +132,6 @@ class SyncPort(Port, Threads):
                 watch.report()
         except StopIteration as error:  # a mock ran out of answers
             raise Stopped from error
-        return self.taken(call, admission, response)
 
     def iterate(self, stream: Any) -> Any:
         return iter(stream)
@@ -184,19 +164,20 @@ class AsyncPort(Port, Loops):
         self.scoped = not is_hard or needs_scopes(inner)
         """No socket of ours underneath, or one that requests share: cancel scopes hold the clocks."""
 
-    async def send(self, call: Call, admission: Any) -> Any:
-        request = call.request
+    def send(self, call: Call, admission: Any) -> Awaitable[Any]:
         watch = admission.watch = watch_for(call, admission.started)
-        if watch is None:
-            return self.taken(call, admission, await self.inner.handle_async_request(request))
+        if watch is None:  # thousands wait here: a coroutine of ours around the transport's would be theirs, too
+            return self.inner.handle_async_request(call.request)  # type: ignore[no-any-return]
+        return self._send_in_time(call.request, admission, watch)
+
+    async def _send_in_time(self, request: Any, admission: Any, watch: Watch) -> Any:
         given = as_given(request.extensions)
         request.extensions = timed(given, watch, is_hard=self.is_hard)
         try:
             if self.scoped and watch.is_running:
                 admission.scoped = True
-                response = await within(watch.whole_within(), self.inner.handle_async_request(request))
-            else:
-                response = await self.inner.handle_async_request(request)
+                return await within(watch.whole_within(), self.inner.handle_async_request(request))
+            return await self.inner.handle_async_request(request)
         except GeneratorExit:  # no more awaiting
             raise
         except BaseException:
@@ -207,7 +188,6 @@ class AsyncPort(Port, Loops):
             request.extensions = given
             watch.is_exact = watch.is_exact or admission.scoped
             watch.report()
-        return self.taken(call, admission, response)
 
     def iterate(self, stream: Any) -> Any:
         return stream.__aiter__()

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from httpx_resilience._library import library_of
 from seawall.admission import Admission
+from seawall.classification import streams
+from seawall.degrade.copying import copy_of
 from seawall.drivers.aio import within
 from seawall.errors import dress
 from seawall.judging import body_failed, check_time, inspect
@@ -32,6 +34,26 @@ class _Body(Admission):
     """What is to be remembered of it."""
     scoped = False
     """A cancel scope holds the clocks for every piece: there is no socket of ours that would."""
+
+    def receive(self, response: Any) -> Any:
+        call, watch = self.call, self.watch
+        self.headers_at = call.state.now()
+        self.status = status = response.status_code
+        if watch is not None:
+            watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
+        copy = None if call.slot is None else copy_of(call, self, status, response.headers.raw)
+        if response.is_closed:  # a mock's, read before
+            self.is_over = True
+            if copy is not None and "content-encoding" not in response.headers:
+                copy.add(response.content)
+                call.copy = copy
+        else:
+            if copy is not None:
+                self.copy = copy
+            self.inner = response.stream
+            response.stream = self
+        response.extensions["resilience"] = call
+        return response
 
     def came(self, piece: bytes, watch: Watch) -> None:
         """A piece is here: in time?"""

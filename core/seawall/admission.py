@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall.outcome import Verdict
 
@@ -56,6 +56,10 @@ class Admission:
         # The happy path reads these, and before Python 3.12 a class's default is slow to find.
         self.settled = self.is_over = self.paid = self.overdue = False
         self.outcome = self.watch = None
+
+    def receive(self, response: Any) -> Any:
+        """The answer that came, to be handed over: where it has a body, that is this attempt's from now on."""
+        return response
 
     def finish(self) -> None:
         """The exchange ended as its headers promised."""

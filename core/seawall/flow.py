@@ -10,25 +10,17 @@ Everything awaited here is a method of the runtime (a test reads the syntax tree
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import telling
 from seawall.classification import is_quota, text
-from seawall.judging import (
-    clock_rang,
-    inspects,
-    judge_error,
-    judge_response,
-    judge_stream,
-    next_step,
-    opens_in,
-    too_late,
-    turn_in,
-)
+from seawall.judging import clock_rang, inspects, judge_error, judge_response, judge_stream, too_late
 from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.breaker import HalfOpen
-from seawall.policies.bulkhead import Ticket
-from seawall.scope import earliest, heard_later
+from seawall.retrying import next_step
+from seawall.scope import heard_later
+from seawall.waiting import enter, sleep
 
 if TYPE_CHECKING:
     from seawall._story import Call
@@ -116,12 +108,9 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
 
     now: when it goes out, if that is later than it started.
     """
-    state, clock = call.state, call.state.clock
+    state, number = call.state, 1
     now = call.started if now is None else now
-    number = 1
     last: _Last | None = None
-    response: Any
-    refused: Rejection | Ticket | float | None
     while True:
         admission = runtime.admission(call, number, now)
         try:
@@ -129,10 +118,7 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
                 state.admit(admission, now) if call.deadline is None or now < call.deadline else too_late(call, now)
             )
             if refused is not None:
-                if not isinstance(refused, Rejection):
-                    refused = await _enter(call, admission, refused, runtime)
-                elif refused.reason is Reason.DEADLINE:
-                    state.count_rejection(now)
+                refused = await enter(call, admission, refused, runtime)
                 if refused is not None:
                     return _refused(call, refused, last)
             if last is not None:
@@ -140,12 +126,11 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
             if state.hub.following:
                 telling.attempt_started(admission)
             response = await runtime.send(call, admission)
+            response = admission.receive(response)
         except Exception as error:
-            now = clock.monotonic()
-            outcome = judge_error(call, admission, error, runtime, now)
-            response, last = None, _Last(outcome, None, error)
-        except BaseException as error:
-            _abandon(call, admission, error)
+            last = _failed(admission, error, runtime)
+        except BaseException:
+            _abandon(call, admission)
             raise
         else:
             try:
@@ -154,120 +139,73 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
                     call.answer = (number, admission.started, admission.headers_at, status)
                     call.ending = _ANSWERED
                     if type(admission.phase) is HalfOpen:
-                        state.headers(admission, clock.monotonic())
+                        state.headers(admission, state.now())
                     if admission.is_over:
                         admission.finish()
                     if state.hub.following:
                         telling.call_ended(call)
                     last = None
                     return response
-                outcome = judge_response(call, admission, response)
-                last = _Last(outcome, response, None)
-            except BaseException as error:  # a hook was interrupted: nobody will get the answer
-                await _drop(call, admission, response, runtime, error)
+                last = _Last(judge_response(call, admission, response), response, None)
+            except BaseException:  # a hook was interrupted: nobody will get the answer
+                await _drop(admission, response, runtime)
                 raise
-        try:
-            if outcome.status == 429 and "json" in text(response, "content-type").lower():
-                body = await runtime.peek(response, admission)
-                if body is not None and is_quota(body):
-                    outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO
-            broke: Exception | None = None
-            if response is not None and outcome.kind is None and inspects(call, admission, response):
-                broke = await runtime.hold(response, admission)
-            now = clock.monotonic()
-            try:
-                if admission.inspector is not None:
-                    outcome = last.outcome = judge_stream(call, admission, outcome, broke, runtime)
-                last.broke, broke = broke, None
-                delay = next_step(call, admission, outcome, runtime, now)
-            except BaseException as error:
-                await _drop(call, admission, response, runtime, error)
-                raise
-            if isinstance(delay, Ending):
-                return await _stop(call, admission, last, delay, runtime)
-            if response is not None and await runtime.peek(response, admission) is None:
-                await runtime.discard(response, admission)
-                last.response = None
-            now = clock.monotonic()
-            last.raises = _raises(call.policy.retry, outcome)
-            _settle(call, admission, last, now)
-            refused = state.refuses(call, now)
-            if refused is not None:
-                state.count_rejection(now)
-                return _refused(call, refused, last)
-            if state.hub.listening:
-                telling.retry_scheduled(call, now, number + 1, delay, outcome)
-            began = now
-            await _sleep(call, delay, runtime)
-        except BaseException as error:
-            _abandon(call, admission, error)
-            raise
-        now = clock.monotonic()
-        call.waited = now - began
+        result = await _follow_up(call, admission, last, runtime)
+        if result is not None:
+            return result
+        now = state.now()
         number += 1
 
 
-async def _enter(
-    call: Call, admission: Admission, refused: Rejection | Ticket | float | None, runtime: Runtime
-) -> Rejection | None:
-    """Wait for the gate and the bulkhead, as long as both and the time allow. None: `admission` is let in."""
-    state, clock = call.state, call.state.clock
-    began = clock.monotonic()
-    ends = call.deadline
-    if admission.number > 1 and call.policy.retry is not None and call.policy.retry.max_elapsed is not None:
-        ends = earliest(ends, call.started + call.policy.retry.max_elapsed)
-    ticket: Ticket | None = None
-    waiter: Ticket | None = None
+def _failed(admission: Admission, error: Exception, runtime: Runtime) -> _Last:
+    call = admission.call
+    return _Last(judge_error(call, admission, error, runtime, call.state.now()), None, error)
+
+
+async def _follow_up(call: Call, admission: Admission, last: _Last, runtime: Runtime) -> Any:
+    """After an attempt that was not plainly good: what the call ends in; or None, when it is time for the next one."""
+    state = call.state
     try:
-        while refused is not None and not isinstance(refused, Rejection):
-            now = clock.monotonic()
-            if isinstance(refused, Ticket):
-                ticket = waiter = refused
-                seconds: float | Rejection = turn_in(call, ticket, ends, now)
-            else:
-                seconds = opens_in(call, refused, ends, now)
-            if isinstance(seconds, Rejection):
-                refused = seconds
-                break
-            if isinstance(refused, Ticket):
-                await runtime.wait(refused, seconds)
-            else:
-                await _sleep(call, seconds, runtime)
-                if ticket is not None:
-                    ticket.joined_at += clock.monotonic() - now  # at the gate nobody waits for a permit
-            now = clock.monotonic()
-            if ends is not None and now >= ends:
-                refused = too_late(call, now)
-                break
-            refused = state.enter(admission, ticket, now)
-            if isinstance(refused, Ticket):
-                ticket = refused
-            elif not isinstance(refused, float):
-                ticket = None
+        delay = await _decide(call, admission, last, runtime)
+        if isinstance(delay, Ending):
+            return await _stop(call, admission, last, delay, runtime)
+        if last.response is not None and await runtime.peek(last.response, admission) is None:
+            await runtime.discard(last.response, admission)
+            last.response = None
+        now = state.now()
+        last.raises = _raises(call.policy.retry, last.outcome)
+        _settle(call, admission, last, now)
+        refused = state.refuses(call, now)
+        if refused is not None:
+            state.count_rejection(now)
+            return _refused(call, refused, last)
+        if state.hub.listening:
+            telling.retry_scheduled(call, now, admission.number + 1, delay, last.outcome)
+        await sleep(call, delay, runtime)
+        call.waited = state.now() - now
     except BaseException:
-        if ticket is not None:
-            state.leave(ticket, clock.monotonic(), refused=False)
+        _abandon(call, admission)
         raise
-    now = clock.monotonic()
-    if refused is not None and ticket is not None:
-        state.leave(ticket, now, refused=True)
-    elif refused is not None and refused.reason in (Reason.GATE, Reason.DEADLINE):
-        state.count_rejection(now)
-    if waiter is not None and state.hub.listening:
-        telling.bulkhead_waited(call, now, now - waiter.joined_at, admitted=refused is None)
-    call.waited += now - began
-    admission.started = now
-    return refused
+    return None
 
 
-async def _sleep(call: Call, seconds: float, runtime: Runtime) -> None:
-    """Wait, holding nothing; `close()` ends it."""
-    ticket = Ticket(0)
-    call.state.rest(ticket)
+async def _decide(call: Call, admission: Admission, last: _Last, runtime: Runtime) -> Ending | float:
+    """Why to stop here, or the seconds until the next attempt; the body is asked where the headers leave that open."""
+    outcome, response = last.outcome, last.response
+    if outcome.status == 429 and "json" in text(response, "content-type").lower():
+        body = await runtime.peek(response, admission)
+        if body is not None and is_quota(body):
+            outcome.kind, outcome.again = ErrorKind.QUOTA_EXCEEDED, Again.NO
+    if response is not None and outcome.kind is None and inspects(call, admission, response):
+        last.broke = await runtime.hold(response, admission)
+    now = call.state.now()
     try:
-        await runtime.wait(ticket, seconds)
-    finally:
-        call.state.rise(ticket)
+        if admission.inspector is not None:
+            outcome = last.outcome = judge_stream(call, admission, outcome, last.broke, runtime)
+        return next_step(call, admission, outcome, runtime, now)
+    except BaseException:
+        await _drop(admission, response, runtime)
+        raise
 
 
 async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, runtime: Runtime) -> Any:
@@ -276,17 +214,9 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
     outcome, retry = last.outcome, call.policy.retry
     last.raises = _raises(retry, outcome) and ending in REASONS
     if last.response is not None and not last.raises:
-        call.note(
-            admission.number,
-            admission.started,
-            call.state.clock.monotonic(),
-            outcome.status,
-            outcome.kind,
-            outcome.verdict,
-            outcome.retry_after,
-        )
+        _note(call, admission, outcome, call.state.now())
         if type(admission.phase) is HalfOpen and outcome.verdict is Verdict.SUCCESS:
-            call.state.headers(admission, call.state.clock.monotonic())
+            call.state.headers(admission, call.state.now())
         if admission.is_over:
             admission.finish()
         if call.silent:  # a way to degrade may have to let this answer go
@@ -296,7 +226,7 @@ async def _stop(call: Call, admission: Admission, last: _Last, ending: Ending, r
         return last.response
     if last.response is not None and await runtime.peek(last.response, admission) is None:
         await runtime.discard(last.response, admission)
-    _settle(call, admission, last, call.state.clock.monotonic())
+    _settle(call, admission, last, call.state.now())
     return _give_up(call, last)
 
 
@@ -347,28 +277,34 @@ def _give_up(call: Call, last: _Last) -> Rejection | Failed:
 
 def _settle(call: Call, admission: Admission, last: _Last, now: float) -> None:
     outcome = last.outcome
-    call.note(
-        admission.number, admission.started, now, outcome.status, outcome.kind, outcome.verdict, outcome.retry_after
-    )
+    _note(call, admission, outcome, now)
     call.state.settle(admission, outcome.verdict, now)
     outcome.error = None
     call.waited = 0.0
 
 
-async def _drop(call: Call, admission: Admission, response: Any, runtime: Runtime, error: BaseException) -> None:
+def _note(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:
+    call.note(
+        admission.number, admission.started, now, outcome.status, outcome.kind, outcome.verdict, outcome.retry_after
+    )
+
+
+async def _drop(admission: Admission, response: Any, runtime: Runtime) -> None:
     """Give back everything, the answer's connection too."""
-    _abandon(call, admission, error)
+    _abandon(admission.call, admission)
     if response is not None:
         await runtime.discard(response, admission)
 
 
-def _abandon(call: Call, admission: Admission, error: BaseException) -> None:
-    """Cancelled, interrupted: everything goes back, and the host is neither praised nor blamed."""
-    with heard_later(error):
+def _abandon(call: Call, admission: Admission) -> None:
+    """Cancelled, interrupted: everything goes back, and the host is neither praised nor blamed. Told once."""
+    if call.ending is Ending.CANCELLED:
+        return
+    with heard_later(sys.exception()):
         if call.paid:
             call.state.give_back()
             call.paid = False
         call.ending = Ending.CANCELLED
-        call.state.settle(admission, Verdict.IGNORED, call.state.clock.monotonic())
+        call.state.settle(admission, Verdict.IGNORED, call.state.now())
         if call.state.hub.following:
             call.state.cancelled(call)

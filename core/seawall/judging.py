@@ -1,4 +1,4 @@
-"""What an attempt means for its call: who watches it, its outcome, whose clock rang, and whether another may follow.
+"""What an attempt means for its call: who watches it, its outcome, and whose clock rang.
 
 Everything here is arithmetic on one call; the flow acts on it.
 """
@@ -9,21 +9,17 @@ import math
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall import backoff, telling
 from seawall._story import attach
 from seawall.classification import of_error, of_event, of_response
 from seawall.clocks import EARLY, Watch
-from seawall.outcome import Again, Attempt, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
-from seawall.policies.bulkhead import CLAIM_WITHIN
-from seawall.policies.retry import IDEMPOTENT_METHODS, may_repeat
-from seawall.runtime import OutOfTime
+from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
+from seawall.policies.retry import IDEMPOTENT_METHODS
+from seawall.runtime import OutOfTime, close_unawaited
 
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.outcome import Outcome
-    from seawall.policies.bulkhead import Ticket
-    from seawall.policies.retry import Retry
     from seawall.policy import Inspect
     from seawall.runtime import Runtime
 
@@ -148,68 +144,6 @@ def _told(call: Call, admission: Admission) -> Outcome | None:
     return outcome
 
 
-def next_step(call: Call, admission: Admission, outcome: Outcome, runtime: Runtime, now: float) -> Ending | float:
-    """Why to stop here, or the seconds until the next attempt, paid for."""
-    retry, state = call.policy.retry, call.state
-    if outcome.kind is None or (
-        outcome.verdict is Verdict.SUCCESS and outcome.again is Again.NO and _is_default(retry)
-    ):
-        return Ending.ANSWERED
-    if outcome.scope == "total":
-        return Ending.DEADLINE
-    if retry is None or call.nested:
-        return Ending.RETRY_OFF
-    stop = may_repeat(
-        retry, outcome, admission.number, runtime.repeatable(call), _when(call, retry, admission, outcome, now)
-    )
-    if stop is not None:
-        return stop
-    asked = outcome.retry_after
-    if asked is not None and asked > retry.max_retry_after:
-        return Ending.SERVER_DELAY_TOO_LONG
-    delay = _delay(call, retry, asked, now)
-    if call.hurry is not None and delay > call.hurry:
-        return Ending.NOT_WAITED_FOR
-    start = now + delay
-    if (call.deadline is not None and start + state.usual_time() >= call.deadline) or (
-        retry.max_elapsed is not None and start - call.started > retry.max_elapsed
-    ):
-        return Ending.OUT_OF_TIME
-    if state.refuses(call, now) is not None:
-        return Ending.REFUSED
-    if "budget" not in call.exempt:
-        if not state.withdraw(now):
-            if state.hub.listening:
-                telling.budget_exhausted(call, now)
-            return Ending.BUDGET_EXHAUSTED
-        call.paid = True
-    return delay
-
-
-def turn_in(call: Call, ticket: Ticket, ends: float | None, now: float) -> float | Rejection:
-    """Seconds to wait for a turn before looking again; a rejection when the patience is over."""
-    bulkhead = call.policy.bulkhead
-    patience = bulkhead.max_wait if bulkhead is not None else 0.0
-    if call.hurry is not None:
-        patience = min(patience, call.hurry)
-    if ends is not None and now >= ends:
-        return too_late(call, now)
-    left = ticket.joined_at + patience - now
-    if left <= 0:
-        return Rejection(Reason.BULKHEAD_TIMEOUT, call.state.name, limit=patience)
-    return min(left, CLAIM_WITHIN) if ends is None else min(left, CLAIM_WITHIN, ends - now)
-
-
-def opens_in(call: Call, gate: float, ends: float | None, now: float) -> float | Rejection:
-    """Seconds to wait for the gate; a rejection if that is longer than this call may."""
-    retry = call.policy.retry
-    pause = max(0.0, gate - now)
-    room = math.inf if ends is None else ends - gate
-    if retry is None or pause > retry.max_retry_after or room <= 0 or (call.hurry is not None and pause > call.hurry):
-        return Rejection(Reason.GATE, call.state.name, pause)
-    return backoff.obey(pause, retry.max_delay, room, call.state.clock.random())
-
-
 def too_late(call: Call, now: float) -> Rejection:
     """The deadline is over; or `max_elapsed` is, after which nothing more is tried."""
     if call.deadline is None or now < call.deadline:
@@ -259,7 +193,7 @@ def _ask_user(call: Call, outcome: Outcome) -> None:
         try:
             verdict: object = classify(copy(outcome), call.request)  # his to keep: ours lets go of the error
             if verdict is not None and not isinstance(verdict, Verdict):
-                _close(verdict)
+                close_unawaited(verdict)
                 raise TypeError("classify= must give a Verdict or None")
         except Exception as error:
             call.state.hub.complain(classify, error)
@@ -297,63 +231,10 @@ def _asking(call: Call, ask: Inspect) -> Inspect:
             meaning: object = ask(name, data)
             if meaning is None or isinstance(meaning, bool | ErrorKind):
                 return meaning
-            _close(meaning)
+            close_unawaited(meaning)
             raise TypeError("inspect_streams= must give an ErrorKind, True, False or None")
         except Exception as error:
             call.state.hub.complain(ask, error)
             return None
 
     return asking
-
-
-def _is_default(retry: Retry | None) -> bool:
-    """Only the default rules know that an answer the host is well with is not retried."""
-    return retry is None or (retry.retry_on is None and retry.when is None)
-
-
-def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now: float) -> bool | None:
-    if retry.when is None:
-        return None
-    attempt = Attempt(
-        admission.number,
-        call.state.name,
-        admission.started - call.started,
-        now - admission.started,
-        call.waited,
-        outcome.status,
-        outcome.kind,
-        outcome.verdict,
-        outcome.retry_after,
-    )
-    try:
-        wanted: object = retry.when(attempt, call.request)
-        if wanted is None or wanted is True or wanted is False:
-            return wanted
-        _close(wanted)
-        raise TypeError("when= must give True, False or None")
-    except Exception as error:
-        call.state.hub.complain(retry.when, error)
-        return None
-
-
-def _close(value: object) -> None:
-    """A coroutine nobody will await should not complain about it."""
-    close = getattr(value, "close", None)
-    if callable(close):
-        close()
-
-
-def _delay(call: Call, retry: Retry, asked: float | None, now: float) -> float:
-    u = call.state.clock.random()
-    if asked:  # 0, or a date gone by, is no delay: ours spreads the callers
-        call.own_delays, call.last_delay = 0, None  # after a delay of the server's, ours starts over
-        return backoff.obey(asked, retry.max_delay, _room(call, now + asked), u)
-    delay = retry.delay(call.own_delays, retry.base_delay if call.last_delay is None else call.last_delay, u)
-    call.own_delays += 1
-    call.last_delay = delay
-    return delay
-
-
-def _room(call: Call, instant: float) -> float:
-    """Seconds the deadline leaves after an instant."""
-    return math.inf if call.deadline is None else call.deadline - instant

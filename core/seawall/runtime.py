@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine
 
     from seawall._story import Call
     from seawall.admission import Admission
@@ -55,8 +55,8 @@ class Runtime(Protocol):
         """The number of the thread this runs in."""
         ...
 
-    async def send(self, call: Call, admission: Admission) -> Any:
-        """Send the request: the library's response, its body owned by `admission`. Raises what the library raises."""
+    def send(self, call: Call, admission: Admission) -> Awaitable[Any]:
+        """Send the request: the library's response, which `admission` is to receive. Raises what the library raises."""
         ...
 
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
@@ -144,11 +144,16 @@ def plain(function: Any, *args: Any) -> Any:
     """The result of a user's function, where nothing can be awaited."""
     value = function(*args)
     if hasattr(value, "__await__"):
-        close = getattr(value, "close", None)
-        if callable(close):
-            close()
+        close_unawaited(value)
         raise TypeError("an async function under a sync client: give a plain one")
     return value
+
+
+def close_unawaited(value: object) -> None:
+    """A coroutine nobody will await should not complain about it."""
+    close = getattr(value, "close", None)
+    if callable(close):
+        close()
 
 
 def run_sync(coroutine: Coroutine[Any, Any, Any]) -> Any:

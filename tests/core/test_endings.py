@@ -19,6 +19,7 @@ from seawall import (
 )
 from seawall._story import Call
 from seawall.errors import dress
+from seawall.events import CallEnded
 from seawall.flow import Failed, run
 from seawall.outcome import Reason, Rejection
 from tests.core.stage import (
@@ -173,6 +174,19 @@ def test__cancelled__says_so(error: type[BaseException]) -> None:
     with pytest.raises(error):
         flow.throw(error())
     assert call.ending is Ending.CANCELLED
+
+
+def test__hook_interrupted__the_end_is_told_once_and_the_answer_let_go() -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    for policy in (only(retry=steady(when=interrupted)), only(classify=interrupted)):
+        stage = Stage(policy, answer(503))
+        heard: list[object] = []
+        stage.resilience.subscribe(heard.append, [CallEnded])
+        with pytest.raises(KeyboardInterrupt):
+            stage.get()
+        assert (len(heard), stage.peer.closed, stage.host.in_flight) == (1, stage.peer.opened, 0)
 
 
 # -- the retry that was refused after sleeping -----------------------------------------------------

@@ -291,7 +291,7 @@ def foreign_awaits(source: str) -> list[str]:
     """What is awaited besides the runtime's methods and the functions of the same source."""
     tree = ast.parse(source)
     own = {node.name for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)}
-    of_runtime = {name for name, value in vars(Runtime).items() if inspect.iscoroutinefunction(value)}
+    of_runtime = {name for name, value in vars(Runtime).items() if inspect.iscoroutinefunction(value)} | {"send"}
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.AsyncFor | ast.AsyncWith) or (isinstance(node, ast.comprehension) and node.is_async):
@@ -309,7 +309,8 @@ def foreign_awaits(source: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "module", [seawall.flow, seawall.coalescing, seawall.degrading, alternatives, fallback, simplified]
+    "module",
+    [seawall.flow, seawall.waiting, seawall.coalescing, seawall.degrading, alternatives, fallback, simplified],
 )
 def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> None:
     source = inspect.getsource(module).replace("trouble.runtime.", "runtime.")
@@ -320,6 +321,8 @@ def test__flow_and_steps__await_nothing_but_the_runtime(module: ModuleType) -> N
         "await run_together(call, runtime)",
         "await way(call, runtime)",
         "await step.answer(trouble)",
+        "await enter(call, admission, refused, runtime)",  # of waiting.py
+        "await sleep(call, delay, runtime)",
     }
     assert set(foreign_awaits(source)) <= allowed
 

@@ -50,6 +50,8 @@ SNAPSHOT = "core/seawall/snapshot.py"
 TIMEOUTS = "core/seawall/policies/timeouts.py"
 COUNTING = "core/seawall/counting.py"
 LEDGER = "core/seawall/ledger.py"
+RETRYING = "core/seawall/retrying.py"
+WAITING = "core/seawall/waiting.py"
 WINDOW = "core/seawall/stats/window.py"
 
 SETTLED_ONCE = """\
@@ -175,8 +177,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S2.19", BACKOFF, "base * (n + 1)", "base * n"),
     ("S2.20", BACKOFF, "a, b = base, base", "a, b = base, 2 * base"),
     ("S2.21", RETRY, "if not listed:", "if not listed and outcome.again is Again.NO:"),
-    ("S2.22", JUDGING, "if retry is None or call.nested:", "if retry is not None:"),
-    ("S2.23", JUDGING, 'if "budget" not in call.exempt:', 'if "budget" in call.exempt:'),
+    ("S2.22", RETRYING, "if retry is None or call.nested:", "if retry is not None:"),
+    ("S2.23", RETRYING, 'if "budget" not in call.exempt:', 'if "budget" in call.exempt:'),
     ("S2.24", FLOW, "Ending.ATTEMPTS_EXHAUSTED: Reason.ATTEMPTS", "Ending.ATTEMPTS_EXHAUSTED: Reason.NOT_RETRYABLE"),
     ("S2.25", FLOW, "Ending.NOT_RETRYABLE: Reason.NOT_RETRYABLE", "Ending.NOT_RETRYABLE: Reason.ATTEMPTS"),
     ("S2.26", FLOW, "Ending.BUDGET_EXHAUSTED: Reason.BUDGET", "Ending.BUDGET_EXHAUSTED: Reason.ATTEMPTS"),
@@ -216,7 +218,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S4.01", POLICY, "Bulkhead(max_concurrent=100", "Bulkhead(max_concurrent=50"),
     ("S4.01", BULKHEAD, "len(queue.granted) < self.limit and", "len(queue.granted) <= self.limit and"),
     ("S4.02", POLICY, "max_wait=5)", "max_wait=10)"),
-    ("S4.02", JUDGING, "ticket.joined_at + patience - now", "ticket.joined_at + 2 * patience - now"),
+    ("S4.02", WAITING, "ticket.joined_at + patience - now", "ticket.joined_at + 2 * patience - now"),
     ("S4.03", LEDGER, "return sent_away + self.bulkhead.grant(now)", "return sent_away"),
     ("S4.03", BULKHEAD, "ticket = self.waiting[0]",
      "ticket = self.waiting.pop()\n            self.waiting.insert(0, ticket)"),
@@ -279,8 +281,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
      "limit = None if call.limits is not None"),
     ("S6.04", CLASSIFICATION, "503: (K.SERVICE_UNAVAILABLE, V.FAILURE", "503: (K.SERVICE_UNAVAILABLE, V.SUCCESS"),
     ("S6.04", CLASSIFICATION, "K.CONNECTION_RESET: (V.FAILURE", "K.CONNECTION_RESET: (V.IGNORED"),
-    ("S6.05", JUDGING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
-    ("S6.06", JUDGING, "call.own_delays += 1", "call.own_delays = 0"),
+    ("S6.05", RETRYING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
+    ("S6.06", RETRYING, "call.own_delays += 1", "call.own_delays = 0"),
     ("S6.07", EXECUTION, "answer = execute(resilience, secondary, fallback, ())",
      "answer = execute(resilience, primary, fallback, ())"),
     ("S6.07", EXECUTION, "answer = await aexecute(resilience, secondary, fallback, ())",
@@ -348,7 +350,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S9.08", BREAKER, "(HalfOpen, Trigger.RECOVERED): Closed", "(HalfOpen, Trigger.RECOVERED): Open"),
     # Where the description is wrong
     ("W01a", BACKOFF, "min(cap, 3 * previous)", "min(cap, previous)"),
-    ("W01b", JUDGING, "call.last_delay = delay", "call.last_delay = None"),
+    ("W01b", RETRYING, "call.last_delay = delay", "call.last_delay = None"),
     ("W02a", BREAKER, "elif type(phase) is HalfOpen and phase.probes.pop(",
      "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop("),
     ("W02a", LEDGER, "bulkhead.live.pop(permit),)\n            self.breaker.forget(permit)",
@@ -375,7 +377,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W06b", FLOW, "call.state.settle(admission, Verdict.IGNORED,", "call.state.settle(admission, Verdict.FAILURE,"),
     ("W06c", COUNTING, "if timeout:\n", "if timeout:\n        ledger.window.count(Column.FAILURE, now)\n"),
     ("W07a", RETRY, "return Ending.ATTEMPTS_EXHAUSTED", "return Ending.NOT_RETRYABLE"),
-    ("W07b", JUDGING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
+    ("W07b", RETRYING, "if stop is not None:\n", "if stop is not None and state.withdraw(now):\n"),
     ("W07c", ERRORS, 'facts["last_error"] = rejection.cause', 'facts["last_error"] = None'),
     ("W07c", ERRORS, 'facts["response"] = rejection.response', 'facts["response"] = None'),
     ("W07c", EXECUTION, "last_error=error,", "last_error=None,"),
@@ -405,9 +407,9 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W09b", BULKHEAD, "self.refused += 1", "self.refused += 0"),
     ("W09b", HOST, "self.bulkhead.refused += 1", "self.bulkhead.refused += 0"),
     ("W09b", BULKHEAD, "self.peak = len(self.live)", "self.peak = 0"),
-    ("W09c", FLOW, "admission.started = now\n", "admission.started = began\n"),
-    ("W10a", JUDGING, "min(left, CLAIM_WITHIN, ends - now)", "min(left, CLAIM_WITHIN)"),
-    ("W10b", JUDGING, "start + state.usual_time() >= call.deadline)", "start < 0)"),
+    ("W09c", WAITING, "admission.started = now\n", "admission.started = began\n"),
+    ("W10a", WAITING, "min(left, CLAIM_WITHIN, ends - now)", "min(left, CLAIM_WITHIN)"),
+    ("W10b", RETRYING, "start + state.usual_time() >= call.deadline)", "start < 0)"),
     ("W11a", CLOCKS, "earliest(call.outer, now + limits.stream)", "call.deadline"),
     ("W11a", CLOCKS, "now - self._since >= self._pause - EARLY", "now - self._started >= self._pause - EARLY"),
     ("W11a", CLOCKS, "self.now() + self._call.limits.first_content", "None"),
