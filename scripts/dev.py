@@ -151,6 +151,7 @@ files = [str(file) for file in importlib.metadata.files("seawall")]
 packages = {name.partition("/")[0] for name in files if not name.startswith(("..", "seawall-"))}
 assert packages == {"seawall", "pytest_seawall", "httpx_resilience", "requests_resilience"}, packages
 assert all(f"{package}/py.typed" in files for package in packages), "a py.typed is missing"
+assert {"seawall/health/schema.json", "seawall/health/style.css"} <= set(files), "the health page is not whole"
 client = seawall.mount(httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))))
 assert seawall.report(client.get("http://a.test/")).attempts[0].status == 200
 print("the wheel works from", seawall.__file__)

@@ -104,6 +104,17 @@ def test__it__stands_still_and_can_be_kept() -> None:
     assert pickle.loads(pickle.dumps(found)) == found
 
 
+def test__streaks__of_failures_while_closed_and_of_successes_while_half_open() -> None:
+    stage = Stage(only(breaker=brittle(failure_threshold=4, success_threshold=3)))
+    settle(stage, bad=1)
+    settle(stage, good=1, bad=3)
+    assert (breaker(stage).consecutive_failures, breaker(stage).consecutive_successes) == (3, 0)
+    settle(stage, bad=1)
+    stage.clock.advance(10)
+    settle(stage, good=2)
+    assert (breaker(stage).consecutive_failures, breaker(stage).consecutive_successes) == (0, 2)
+
+
 # -- the circuit -----------------------------------------------------------------------------------
 
 
@@ -368,10 +379,13 @@ def test__budget__denied_long_ago__says_nothing() -> None:
     assert (budget(stage).available, health(stage).recommendations) == (0, ())
 
 
-@pytest.mark.parametrize(("left", "status"), [(9, "warning"), (10, "healthy")])
-def test__budget__of_a_hundred__is_used_up_below_ten(left: int, status: str) -> None:
-    stage = Stage(only(budget=TokenBudget(max_tokens=100, refill_rate=1), breaker=brittle(sampling_window=60)))
-    spend(stage, 101)
+@pytest.mark.parametrize(
+    ("most", "left", "status"),
+    [(100, 9, "warning"), (100, 10, "healthy"), (10, 0, "warning"), (10, 1, "healthy"), (2, 0.5, "warning")],
+)
+def test__budget__is_used_up_below_a_tenth_and_below_one_token(most: int, left: float, status: str) -> None:
+    stage = Stage(only(budget=TokenBudget(max_tokens=most, refill_rate=1), breaker=brittle(sampling_window=60)))
+    spend(stage, most + 1)
     stage.clock.advance(left)
     assert (budget(stage).available, health(stage).status) == (left, status)
 

@@ -24,6 +24,12 @@ SAYS = {
         "recommendations: [], simplified, instead of NonRetryable",
         "orders: none; there is the page of yesterday",
     ],
+    "health_page": [
+        "critical: 2 circuits open, 1 degraded",
+        "see Policy.degrade",
+        "the page: Critical",
+        "the data: 503 ['critical', 'degraded', 'healthy']",
+    ],
     "httpx2_clients": ["sync: 200", "async: 200", "one state for both: 4 attempts, 2 failed"],
     "httpx_async": ["20 of 20 answered", "21 attempts, never more than 100% of 5 at once"],
     "httpx_sync": [

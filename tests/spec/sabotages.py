@@ -32,6 +32,9 @@ MEMORY = "core/seawall/stores/memory.py"
 OUTBOX = "core/seawall/stores/outbox.py"
 QUEUE = "core/seawall/degrade/queue.py"
 SIMPLIFIED = "core/seawall/degrade/simplified.py"
+HEALTH = "core/seawall/health/model.py"
+HEALTH_CIRCUIT = "core/seawall/health/circuit.py"
+HEALTH_RULES = "core/seawall/health/rules.py"
 HOST = "core/seawall/host.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
 IDEMPOTENCY = "core/seawall/idempotency.py"
@@ -316,6 +319,12 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S6.24", EXECUTION, "primary=first,", "primary=second,"),
     ("S6.24", EXECUTION, "fallback=second,", "fallback=first,"),
     ("S6.24", EXECUTION, "errors=(first, second)", "errors=(second,)"),
+    ("S6.25", HEALTH, "key=STATUSES.index) if statuses else", 'key=STATUSES.index) if statuses is None else'),
+    ("S6.25", HEALTH, '"""The worst of any host."""\n', '"""The worst of any host."""\n        return "warning"\n'),
+    ("S6.26", HEALTH, 'breaker.state in ("open", "isolated") for', 'breaker.state == "half_open" for'),
+    ("S6.26", HEALTH, 'breaker.state in ("open", "isolated") for', 'breaker.state == "open" for'),
+    ("S6.27", HEALTH, 'breaker.status == "degraded"', 'breaker.status == "critical"'),
+    ("S6.27", HEALTH_CIRCUIT, "if refused or answered else bool(steps)", "and bool(steps)"),
     # 7 Graceful degradation
     ("S7.01", DEGRADING, "    for step in steps:\n        try:", "    for step in reversed(steps):\n        try:"),
     ("S7.02", STALE, "call.slot = state.slot(", "state.slot("),
@@ -335,6 +344,38 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.11", COALESCING, "        lead.land(None)\n", "        pass\n"),
     ("S7.11", FLIGHTS, "return self._lead if flight.take(self._lead) else Next.WAIT", "return Next.GO"),
     ("S7.11", COALESCING, "        ends = min(ends, call.deadline)", "        pass"),
+    # 8 Health
+    ("S8.01", RESILIENCE, "timestamp=self.clock.wall()", "timestamp=self.clock.monotonic()"),
+    ("S8.02", HEALTH, "return worst(part for host in self.hosts() for part in host)", "return worst(self.breakers)"),
+    ("S8.03", HEALTH_CIRCUIT, '"warning" if is_answered or is_harmless else "critical"', '"warning"'),
+    ("S8.04", HEALTH_CIRCUIT, "FAILING: Final = 0.3", "FAILING: Final = 0.5"),
+    ("S8.04", HEALTH_CIRCUIT, "picture.failure_rate <= FAILING", "picture.failure_rate < FAILING"),
+    ("S8.05", HEALTH_CIRCUIT, "state=picture.state,", 'state="closed",'),
+    ("S8.05", HEALTH_CIRCUIT, "        failure_rate=picture.failure_rate,\n        throttled",
+     "        failure_rate=0.5,\n        throttled"),
+    ("S8.06", HEALTH_CIRCUIT, "        consecutive_failures=picture.consecutive_failures,\n        consecutive_succ",
+     "        consecutive_failures=picture.failures,\n        consecutive_succ"),
+    ("S8.06", HEALTH_CIRCUIT, "consecutive_successes=picture.consecutive_successes,\n        last",
+     "consecutive_successes=picture.successes,\n        last"),
+    ("S8.07", HEALTH_CIRCUIT, "last_change=picture.last_change", "last_change=None"),
+    ("S8.07", HEALTH_CIRCUIT, "transitions=picture.transitions", "transitions=()"),
+    ("S8.08", HEALTH_CIRCUIT, "recommendation=found", "recommendation=None"),
+    ("S8.09", HEALTH_RULES, "        utilization=picture.utilization,\n        peak",
+     "        utilization=picture.peak_utilization / 2,\n        peak"),
+    ("S8.10", HEALTH_RULES, "n,\n        queue_depth=picture.queue_depth,", "n,\n        queue_depth=0,"),
+    ("S8.11", SNAPSHOT, "mean_wait=bulkhead.waited / tried if tried else 0.0", "mean_wait=0.0"),
+    ("S8.12", HEALTH_RULES, "picture.utilization > CROWDED", "picture.utilization >= CROWDED"),
+    ("S8.12", HEALTH_RULES, "if picture.queue_depth or refused else", "if picture.queue_depth else"),
+    ("S8.13", HEALTH_RULES, "available=None if most is None else picture.budget", "available=picture.budget"),
+    ("S8.13", HEALTH_RULES, "        max=most,\n        utilization", "        max=100.0,\n        utilization"),
+    ("S8.14", HEALTH_RULES, "max(0.0, 1 - picture.budget / most)", "max(0.0, picture.budget / most)"),
+    ("S8.15", HEALTH_RULES, "refill_rate=picture.budget_refill_rate,\n        deposit_ratio=",
+     "refill_rate=10.0,\n        deposit_ratio="),
+    ("S8.16", HEALTH_RULES, "LOW: Final = 0.1", "LOW: Final = 0.05"),
+    ("S8.17", HEALTH, "key=lambda one: -SEVERITIES", "key=lambda one: SEVERITIES"),
+    ("S8.17", HEALTH_CIRCUIT, '"warning" if is_asked_for else "info"', '"warning"'),
+    ("S8.18", HEALTH_CIRCUIT, '        "breaker",\n        message,\n', '        "budget",\n        message,\n'),
+    ("S8.18", HEALTH_CIRCUIT, "threshold=FAILING,\n", "threshold=picture.failure_rate,\n"),
     # 9 Usage shown
     ("S9.01", POLICY, 'idempotency_key="auto")', "idempotency_key=None)"),
     ("S9.02", EXECUTION, "first = error\n    try:\n        answer = execute(",
@@ -438,6 +479,10 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W17b", SIMPLIFIED, "return await trouble.runtime.call(", "await trouble.runtime.call("),
     ("W17c", ALTERNATIVES, "Reason.DEGRADED", "Reason.ATTEMPTS"),
     ("W17d", QUEUE, "Reason.QUEUED", "Reason.DEGRADED"),
+    ("W18a", WINDOW, "        late = now - self.end\n", "        return\n        late = now - self.end\n"),
+    ("W18b", SNAPSHOT, "queue_depth=len(bulkhead.queue)", "queue_depth=0"),
+    ("W18c", HEALTH_RULES, "refill_rate=picture.budget_refill_rate,\n        deposit_ratio=",
+     "refill_rate=10.0,\n        deposit_ratio="),
     ("W19a", LEDGER, "self.budget = open_budget(effective.budget, now)\n        self.bulkhead",
      'self.budget = vars(clock).setdefault("budget", open_budget(effective.budget, now))\n        self.bulkhead'),
     ("W19b", ROUTING, '("host", host_key(*origin)) if effective.group is None else ("group", effective.group)',
@@ -468,6 +513,11 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W24b", DEGRADING, "call.whole, call.deadline = deadline, deadline - _reserved(", "_ = deadline - _reserved("),
     ("W25", HOST, "self._is_closed = True", "self._is_closed = False"),
     ("W25", RESILIENCE, "self._registry.is_closed = True", "self._registry.is_closed = False"),
+    ("W26a", HEALTH_CIRCUIT, 'status = "degraded"', 'status = "critical"'),
+    ("W26a", HEALTH_CIRCUIT, "if refused or answered else bool(steps)", "or bool(steps)"),
+    ("W26b", HEALTH_RULES, "picture.budget < max(1.0, LOW * most)", "picture.budget < 10"),
+    ("W26b", HEALTH_RULES, "picture.budget < max(1.0, LOW * most)", "picture.budget < 1"),
+    ("W26b", HEALTH_RULES, "most is not None and picture.denied and", "most is not None and"),
     ("W27", DESCRIBE, 'retry.jitter == "decorrelated"', 'retry.jitter == "none"'),
     ("W28", POLICY, "degrade=[StaleResponse(max_age=300)],", "degrade=[],"),
 ]

@@ -68,20 +68,15 @@ def _open(subject: Subject) -> Recommendation:
     is_answered = 2 * answered >= refused if refused or answered else bool(steps)
     by_hand = picture.state == "isolated"
     is_harmless = by_hand and not refused
+    setting = "Policy.degrade"
     if by_hand:
         action, setting = "Nothing but restore(host) lets calls through again.", "Resilience.restore"
     elif is_answered:
         action, setting = "Find out why it fails; its callers are answered meanwhile.", "Policy.breaker.open_duration"
     elif steps:
-        action, setting = (
-            f"Find out why it fails, and why {' and '.join(steps)} cannot answer for it.",
-            "Policy.degrade",
-        )
+        action = f"Find out why it fails, and why {' and '.join(steps)} cannot answer for it."
     else:
-        action, setting = (
-            "Find out why it fails, and give callers an answer from elsewhere meanwhile.",
-            "Policy.degrade",
-        )
+        action = "Find out why it fails, and give callers an answer from elsewhere meanwhile."
     message = "held open by hand" if by_hand else f"the circuit is open{_why(picture)}"
     message += f": {count(refused, 'call')} refused, {answered} answered from elsewhere "
     message += f"in the last {span(picture.sampling_window)}"
