@@ -111,46 +111,59 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 
 
 class Call(Report):
-    """One request on its way. What has a default here is set only when it differs: most calls never need it."""
+    """One request on its way. What has a default here is set only when it differs: most calls never need it.
 
-    _log: list[Entry] = []  # noqa: RUF012 - shared and never changed: `note` gives a call its own
-    answer: tuple[int, float, float, int] | None = None
-    """The good end: number, start and headers of the last attempt, and its status. Most calls add no more than that."""
-    upload: Any = None
-    """What the mount puts in the place of a body that is read while it is sent."""
+    Each of these parts has one writer, by whose names they stand together; anybody may read them.
+    """
+
+    # Resilience, which makes the call: what `__init__` takes, and
     exempt: frozenset[str]
     """Parts of the host's state an override switched off for this call."""
     nested: bool = False
     """Inside an `execute` of the same Resilience, which retries already."""
+    outer: float | None = None
+    """The deadline without the policy's own `total`, where that ends at the headers of an answer that streams."""
+
+    # The mount, or `execute`, which sends it
+    limits: Any = None
+    """The clocks with the client's own folded in (`Limits`): whoever sends the call knows those."""
+    upload: Any = None
+    """What stands in the place of a body that is read while it is sent."""
+    sending: Any = None
+    """What else is needed to send it."""
+
+    # The flow
+    _log: list[Entry] = []  # noqa: RUF012 - shared and never changed: `note` gives a call its own
+    answer: tuple[int, float, float, int] | None = None
+    """The good end: number, start and headers of the last attempt, and its status. Most calls add no more than that."""
     may_be_done: bool = False
     """The host may have executed the request in some attempt."""
+    paid: bool = False
+    """The attempt that is to follow was paid for from the retry budget."""
+    waited: float = 0.0
+    """Seconds waited for the attempt under way."""
+    own_delays: int = 0
+    """Steps of the own backoff since the last delay the server gave."""
+    last_delay: float | None = None
+    """The last of these steps, in seconds."""
+
+    # The ways to degrade
     silent: bool = False
     """Its end is told by who started it, after degradation."""
     hurry: float | None = None
     """Longest wait (seconds) while a way to degrade could answer at once."""
-    slot: Any = None
-    """Its place among remembered answers."""
-    copy: Any = None
-    """Of the last attempt's answer, if it was whole before it was judged."""
-    last: Any = None
-    """While it is silent: the attempt whose answer was handed over as its failure, and may have to be let go."""
-    paid: bool = False
-    """The attempt under way was paid for from the retry budget."""
-    waited: float = 0.0
-    """Seconds waited for the attempt under way."""
-    last_delay: float | None = None
-    own_delays: int = 0
-    """Steps of the own backoff since the last delay the server gave."""
-    limits: Any = None
-    """The clocks with the client's own folded in (`Limits`): whoever makes the call knows those."""
     whole: float | None = None
     """The deadline without what is reserved for ways to degrade: that of the body."""
-    outer: float | None = None
-    """The deadline without the policy's own `total`, where that ends at the headers of an answer that streams."""
-    sending: Any = None
-    """What the mount needs to send it."""
+    slot: Any = None
+    """Its place among remembered answers (`Slot`)."""
+    copy: Any = None
+    """Of the last attempt's answer, if it was whole before it was judged (`Copy`)."""
+    last: Any = None
+    """While it is silent: the attempt whose answer was handed over as its failure, and may have to be let go."""
+
+    # The events
     info: CallInfo | None = None
-    """What stands for it in events, once somebody listens."""
+    """What stands for it there, once somebody listens."""
 
     def __init__(
         self, state: HostState, policy: Effective, request: Any, started: float, deadline: float | None

@@ -330,7 +330,7 @@ def _both(first: Exception, second: Exception) -> errors.AllProvidersFailed:
     waits = [wait for error in (first, second) if (wait := getattr(error, "retry_after", None)) is not None]
     return errors.AllProvidersFailed(
         host=getattr(first, "host", ""),
-        policy="retry",
+        policy=errors.BY_REASON[Reason.ALL_FAILED][1],
         reason=Reason.ALL_FAILED.value,
         retry_after=min(waits, default=None),
         primary=first,

@@ -173,17 +173,16 @@ class Inspector:
             return True
         return False
 
-    def end(self) -> bool:
-        """The answer is over. True: that, or its last words, are an error."""
+    def end(self) -> None:
+        """The answer is over. That, or its last words, may be an error."""
         if self._is_blind:
-            return False
+            return
         self._judge(bytes(self._tail))  # a last line without its end; of an error, an event too
         self._is_blind = True
         if not self.is_decided:
             self.is_decided = True
             if self._events:  # no lines are an answer; a stream of events announced one
                 self.kind = K.INVALID_RESPONSE
-        return self.kind is not None
 
     def _look(self, part: bytes) -> None:
         if self._is_blind or self.kind is not None:

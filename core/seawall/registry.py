@@ -62,9 +62,9 @@ class Registry:
     def get(self, key: Key) -> HostState | None:
         return self._states.get(key)
 
-    def pop(self, key: Key) -> HostState | None:
+    def remove(self, key: Key) -> None:
         with self.lock:
-            return self._states.pop(key, None)
+            self._states.pop(key, None)
 
     def items(self) -> list[tuple[Key, HostState]]:
         with self.lock:

@@ -163,7 +163,7 @@ class Routing:
             found = self.find(host)
             if found is None:
                 return False
-            self.registry.pop(found[0])
+            self.registry.remove(found[0])
             self._forget_routes()
         found[1].reset()  # listeners hear that it is not open any more: not under the lock
         return True

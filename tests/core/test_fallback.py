@@ -131,6 +131,7 @@ def test__both_fail__both_errors_are_told(way: Way) -> None:
     assert (error.primary.last_error, error.fallback.last_error) == (first, second)
     assert error.errors == (error.primary, error.fallback)
     assert error.__cause__ is error.fallback
+    assert error.policy == "degrade"
     assert (error.primary.host, error.fallback.host, error.attempts) == ("primary", "secondary", 6)
 
 

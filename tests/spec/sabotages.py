@@ -138,7 +138,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S1.30", RESILIENCE, "found[1].reset()", "found[1].in_flight"),
     ("S1.31", RESILIENCE, 'every host."""\n        for state in self._registry.everybody()',
      'every host."""\n        for state in ()'),
-    ("S1.32", ROUTING, "self.registry.pop(found[0])", "self.registry.get(found[0])"),
+    ("S1.32", ROUTING, "self.registry.remove(found[0])", "self.registry.get(found[0])"),
     ("S1.33", RESILIENCE, "return len(self._registry)", "return len(self.routes)"),
     # 2 Retry policy
     ("S2.01", CLASSIFICATION, "K.CONNECTION_REFUSED: (V.FAILURE, A.ANY", "K.CONNECTION_REFUSED: (V.FAILURE, A.NO"),

@@ -275,16 +275,10 @@ class BreakerState:
             return max(0.0, min(phase.probes.values()) - now)
         return None if type(phase) is Isolated else 0.0
 
-    def headers(self, permit: object, phase: Phase, now: float, u: float) -> bool:
-        """Good headers on a probe: it has shown what it was for, however long its body takes.
-
-        True if the permit was a probe of this phase, whose later verdict then moves nothing.
-        """
-        if phase is not self.phase or type(phase) is not HalfOpen or permit not in phase.probes:
-            return False
-        del phase.probes[permit]
-        self._probe_succeeded(phase, now, u)
-        return True
+    def headers(self, permit: object, phase: Phase, now: float, u: float) -> None:
+        """Good headers on a probe: it has shown what it was for, whatever becomes of its body."""
+        if phase is self.phase and type(phase) is HalfOpen and phase.probes.pop(permit, None) is not None:
+            self._probe_succeeded(phase, now, u)
 
     def settle(self, permit: object, phase: Phase, result: Result, now: float, u: float, not_before: float = 0) -> None:
         """Count the end of a permit and draw the consequence. `not_before`: an instant the server named."""

