@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
+from seawall.health.words import span
+
 LONGEST: Final = 120
 """Letters of a name that are shown."""
 
@@ -23,6 +25,11 @@ def shown(text: str) -> str:
     """A name users gave, fit for the page: no control or direction characters, cut when too long."""
     cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cut))
+
+
+def length(seconds: float) -> str:
+    """A length of time that is not broken between figure and unit."""
+    return span(seconds).replace(" ", "&nbsp;")
 
 
 def moment(instant: float) -> str:

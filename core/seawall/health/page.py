@@ -106,7 +106,8 @@ def _sentence(health: Health, tally: Counter[Status]) -> str:
         case "critical":
             return f"Callers of {count(tally['critical'], 'host')} get no answer."
         case "degraded":
-            return f"Callers of {count(tally['degraded'], 'host')} are answered from elsewhere."
+            found = count(tally["degraded"], "host")
+            return f"{found} cannot be called, but nobody goes without an answer."
         case "warning":
             return f"{count(tally['warning'], 'host')} should be looked at."
         case "healthy":

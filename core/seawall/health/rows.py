@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Final
 
 from seawall.health import drawing
-from seawall.health.markup import host_name
+from seawall.health.markup import host_name, length
 from seawall.health.model import worst
 from seawall.health.words import count, number, share, span, tokens
 
@@ -36,9 +36,9 @@ def _waiting(breaker: BreakerHealth) -> str:
     if breaker.state == "isolated":
         return " by hand"
     if breaker.gate > 0:
-        return f" told to wait {span(breaker.gate)}"
+        return f" told to wait {length(breaker.gate)}"
     if breaker.state == "open" and breaker.retry_after is not None:
-        return f" next try in {span(breaker.retry_after)}"
+        return f" next try in {length(breaker.retry_after)}"
     if breaker.state == "half_open":
         return f" {count(breaker.consecutive_successes, 'probe')} succeeded"
     if breaker.consecutive_failures > 1:
@@ -72,8 +72,8 @@ def _latency(breaker: BreakerHealth) -> str:
     if p50 is None or p90 is None or p99 is None:
         return '<p class="none">no good answer yet</p>'
     return drawing.strip(p50, p90, p99) + (
-        f'<p><b>{span(p50)}</b> <abbr title="90th percentile">p90</abbr> {span(p90)} '
-        f'<abbr title="99th percentile">p99</abbr> {span(p99)}</p>'
+        f'<p><b>{length(p50)}</b> <abbr title="90th percentile">p90</abbr> {length(p90)} '
+        f'<abbr title="99th percentile">p99</abbr> {length(p99)}</p>'
     )
 
 
@@ -82,7 +82,7 @@ def _permits(bulkhead: BulkheadHealth) -> str:
         return f'<p><b>{bulkhead.in_flight:,}</b> out</p><p class="none">no limit</p>'
     notes = [f"{bulkhead.queue_depth:,} waiting"] if bulkhead.queue_depth else []
     if bulkhead.mean_wait:
-        notes.append(f"{span(bulkhead.mean_wait)} mean wait")
+        notes.append(f"{length(bulkhead.mean_wait)} mean wait")
     return (
         f"{drawing.meter(bulkhead.utilization, bulkhead.status)}<p><b>{bulkhead.in_flight:,}</b> of {bulkhead.limit:,} "
         f"out</p><p>{' · '.join(notes) or 'nobody waits'}</p>"
@@ -109,7 +109,11 @@ def _changes(breaker: BreakerHealth, now: float) -> str:
     if not breaker.transitions:
         return '<p class="none">none</p>'
     lines = "".join(
-        f"<li>{span(max(0.0, now - one.at))} ago <b>{_STATES[one.after].lower()}</b>: {escape(one.reason)}</li>"
+        f"<li>{_ago(now - one.at)} <b>{_STATES[one.after].lower()}</b>: {escape(one.reason)}</li>"
         for one in reversed(breaker.transitions[-CHANGES:])
     )
     return f"<ol>{lines}</ol>"
+
+
+def _ago(seconds: float) -> str:
+    return f"{length(seconds)} ago" if seconds >= 1 else "just now"

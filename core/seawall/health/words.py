@@ -31,7 +31,7 @@ def number(value: float) -> str:
     """1234.0 as 1,234; 3.25 as 3.2; 0.04 as 0.04."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    return f"{value:.1f}".removesuffix(".0") if value >= 1 else f"{value:.2g}"
 
 
 def count(amount: int, noun: str) -> str:
@@ -41,4 +41,4 @@ def count(amount: int, noun: str) -> str:
 
 def tokens(amount: float) -> str:
     """9.96 as 9.9: a token that is not whole buys nothing."""
-    return f"{math.floor(amount * 10) / 10:,g}"
+    return f"{math.floor(amount * 10) / 10:,.1f}".removesuffix(".0")
