@@ -29,6 +29,7 @@ from seawall.policies.breaker import Trigger
 from seawall.telemetry import _measures as m
 from seawall.telemetry._measures import INSTRUMENTS, Instrument, Measures
 from seawall.testing import VirtualClock
+from tests.core.degrade.test_coalescing import hall
 from tests.core.stage import (
     HOST,
     Stage,
@@ -166,6 +167,15 @@ def test__outcome__says_how_the_call_ended(stage: Stage, outcome: str) -> None:
     stage.get()
     assert figures.of(m.REQUESTS) == {(outcome,): 1}
     assert set(figures.recorded(m.REQUEST_DURATION)) == {(outcome,)}
+
+
+def test__outcome__of_a_call_answered_with_an_equal_request__is_good_and_no_attempt() -> None:
+    stage = hall(answer(200, after=1))
+    figures = measured(stage.resilience)
+    stage.together(stage.start(), stage.start())
+    assert figures.of(m.REQUESTS) == {("ok",): 2}
+    assert sum(figures.of(m.ATTEMPTS).values()) == 1
+    assert len(m.OUTCOMES) == len(set(m.OUTCOMES))
 
 
 def test__outcome__of_what_we_refused_and_of_what_ran_out_of_time() -> None:

@@ -119,12 +119,13 @@ NOT_CLOSED: Final = ("open", "half_open", "isolated")
 
 _OUTCOMES: Final = {
     Ending.ANSWERED: "ok",
+    Ending.COLLAPSED: "ok",
     Ending.DEGRADED: "fallback",
     Ending.REFUSED: "rejected",
     Ending.DEADLINE: "deadline",
     Ending.CANCELLED: "cancelled",
 }
-OUTCOMES: Final = (*_OUTCOMES.values(), "error")
+OUTCOMES: Final = (*dict.fromkeys(_OUTCOMES.values()), "error")
 
 _MOST_HOSTS: Final = 1000
 """Hosts that get a label of their own where each is asked for: nobody forgets a label again."""
