@@ -7,7 +7,7 @@ httpx2's alias switched on, `import httpx` gives httpx2.
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall import classification
 from seawall.outcome import ErrorKind, Outcome, Sent
@@ -33,6 +33,8 @@ _KINDS = (
     ("TransportError", ErrorKind.UNKNOWN),
 )
 
+_PIECE: Final = 1024
+"""Bytes decoded at a time: a kilobyte may hold a megabyte."""
 _REFUSED_STREAM = 7  # RFC 9113 §7
 
 
@@ -60,6 +62,7 @@ class Library:
         self.async_client: Any = module.AsyncClient
         self.byte_stream: Any = module.ByteStream
         self.limits: Any = module.Limits
+        self._undecodable: type[Exception] = module.DecodingError
         self._kinds = [(getattr(module, name), kind) for name, kind in _KINDS]
 
     def outcome(self, error: Exception) -> Outcome:
@@ -83,6 +86,19 @@ class Library:
             headers.append((b"content-length", b"%d" % len(answer.content)))
         stream, extensions = self.byte_stream(answer.content), {"resilience": call}
         return self.response(answer.status, headers=headers, stream=stream, request=call.request, extensions=extensions)
+
+    def can_decode(self, answer: Answer) -> bool:
+        """Will whoever reads the answer get its content? Tried piece by piece, nothing of it is kept."""
+        headers = [(name, value) for name, value in answer.headers if name.lower() == "content-encoding"]
+        if not headers:
+            return True
+        pieces = (answer.content[at : at + _PIECE] for at in range(0, len(answer.content), _PIECE))
+        try:
+            for _ in self.response(200, headers=headers, content=pieces).iter_bytes():
+                pass
+        except self._undecodable:
+            return False
+        return True
 
     def is_replayable(self, stream: Any) -> bool:
         """Will a second reading of the request's body give the same bytes?

@@ -93,7 +93,7 @@ class Port(ReadingAhead):
 
     def respond(self, call: Call, answer: Any) -> Any:
         if isinstance(answer, Answer):
-            return self.library.answer(call, answer)
+            return self.library.answer(call, answer) if self.library.can_decode(answer) else None
         if not isinstance(answer, self.library.response):
             raise TypeError("give a seawall.Answer")
         answer.extensions["resilience"] = call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from requests import Response
@@ -12,6 +12,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
 from requests_resilience._ahead import read_ahead
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from seawall.degrade.fallback import Rewrite
     from seawall.outcome import Outcome, Rejection
     from seawall.resilience import Resilience
+
+
+_PIECE: Final = 1024
+"""Bytes decoded at a time: a kilobyte may hold a megabyte."""
 
 
 class Port(Threads):
@@ -203,15 +208,9 @@ class Port(Threads):
                 raise TypeError("give a seawall.Answer")
             attach(answer, call)
             return answer
-        raw = HTTPResponse(
-            io.BytesIO(answer.content),
-            headers=HTTPHeaderDict(answer.headers),
-            status=answer.status,
-            reason=responses.get(answer.status),
-            preload_content=False,
-            enforce_content_length=False,  # what answered a HEAD tells the length of a body it has not
-        )
-        response = HTTPAdapter.build_response(self._adapter, call.request, raw)
+        if not _can_decode(answer):
+            return None
+        response = HTTPAdapter.build_response(self._adapter, call.request, _raw(answer))
         attach(response, call)
         return response
 
@@ -230,6 +229,29 @@ class Uploads(Port):
             return await super().send(call, admission)
         finally:
             give_back(call)
+
+
+def _raw(answer: Answer) -> HTTPResponse:
+    return HTTPResponse(
+        io.BytesIO(answer.content),
+        headers=HTTPHeaderDict(answer.headers),
+        status=answer.status,
+        reason=responses.get(answer.status),
+        preload_content=False,
+        enforce_content_length=False,  # what answered a HEAD tells the length of a body it has not
+    )
+
+
+def _can_decode(answer: Answer) -> bool:
+    """Will whoever reads the answer get its content? Tried piece by piece, nothing of it is kept."""
+    if not any(name.lower() == "content-encoding" for name, _ in answer.headers):
+        return True
+    try:
+        for _ in _raw(answer).stream(_PIECE, decode_content=True):
+            pass
+    except HTTPError:
+        return False
+    return True
 
 
 def _framing(request: Any) -> dict[str, str]:

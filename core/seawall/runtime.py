@@ -124,7 +124,7 @@ class Runtime(Protocol):
 
     def respond(self, call: Call, answer: Any) -> Any:
         """The library's response for what a step gave: an `Answer`, or a response from elsewhere, which then tells the
-        story of `call`. Raises TypeError for anything else."""
+        story of `call`. None: the library cannot decode that body. Raises TypeError for anything else."""
         ...
 
     def exception(self, call: Call, rejection: Rejection) -> BaseException:

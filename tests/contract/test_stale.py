@@ -237,3 +237,46 @@ async def test__head__is_remembered_with_the_length_it_told(kit: Kit, peer: Peer
         for _ in range(2):
             got = await client.request("HEAD", peer / "x")
             assert (got.status, got.header("content-length"), got.body) == (200, "123", b"")
+
+
+@pytest.mark.parametrize("chunks", [0, 2])
+async def test__not_to_be_decoded__is_never_given_again(kit: Kit, peer: Peer, chunks: int) -> None:
+    broken = gzip.compress(b"x" * 1000)[:-100] + b"y" * 100
+    peer.script(answer(200, broken, [("content-encoding", "gzip")], chunks=chunks), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        with pytest.raises(kit.errors.bad_gzip):
+            await client.get(peer / "x")
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__not_to_be_decoded__and_read_raw__is_never_given_decoded(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.bad_gzip(), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        async with await client.stream("GET", peer / "x") as stream:
+            if kit.library is requests:
+                raw = stream.raw.raw.read(decode_content=False)
+            else:
+                raw = b"".join([piece async for piece in stream.raw.aiter_raw()] if kit.is_async else stream.raw.iter_raw())
+        assert raw == b"this was never compressed"
+        assert (await client.get(peer / "x")).status == 503
+
+
+async def test__not_to_be_decoded__is_given_to_nobody_who_waits_for_it(kit: Kit, peer: Peer) -> None:
+    peer.script(steps.slow(0.3, steps.bad_gzip()), answer(200, b"mine"))
+    async with kit.mounted(only(degrade=[StaleResponse(coalesce=True)])) as client:
+
+        async def follows() -> Any:
+            await kit.until(lambda: peer.count == 1)
+            return await client.get(peer / "x")
+
+        first, second = await kit.together(lambda: client.get(peer / "x"), follows)
+    assert isinstance(first, kit.errors.bad_gzip)
+    assert second.body == b"mine"
+
+
+async def test__compressed_and_empty__is_given_again(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(200, b"", [("content-encoding", "gzip")]), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        for _ in range(2):
+            got = await client.get(peer / "x")
+            assert (got.status, got.body) == (200, b"")
