@@ -107,6 +107,17 @@ def _step(step: Any) -> str:
     return f"{type(step).__name__}({', '.join(given)})"
 
 
+def _for_requests(step: Any) -> str:
+    """Its name, if it can do nothing for an operation of `execute`."""
+    from seawall.degrade.fallback import FallbackProvider
+    from seawall.degrade.queue import QueueForRetry
+    from seawall.degrade.stale import StaleResponse
+
+    if isinstance(step, StaleResponse) and step.key is None:
+        return "StaleResponse without key="
+    return type(step).__name__ if isinstance(step, FallbackProvider | QueueForRetry) else ""
+
+
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
@@ -157,4 +168,7 @@ def _notes(full: Effective) -> list[str]:
         notes.append("nothing is retried: the budget pays for nothing")
     if full.bulkhead is None or full.bulkhead.max_concurrent is None:
         notes.append("the bulkhead measures and never refuses")
+    idle = [name for step in full.degrade if (name := _for_requests(step))]
+    if idle:
+        notes.append(f"for requests only, an operation of execute() is passed on: {', '.join(idle)}")
     return notes

@@ -9,7 +9,9 @@ from seawall.pattern import Pattern, check_provider, is_provider
 from seawall.policy import STATE_PARTS, Effective, Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from seawall.degrade.step import Step
 
 Origin = tuple[str, str, int | None]
 """Scheme, normalised host, explicit port."""
@@ -57,8 +59,10 @@ class PolicyBook:
         """What holds for a provider name: its own entry over `all://`."""
         known = self._known.get((name,))
         if known is None:
-            policy = self.policies.get(name, Policy()).over(self.policies.get("all://", Policy()))
-            known = Effective(policy)
+            base = self.policies.get("all://", Policy())
+            if isinstance(base.degrade, tuple):
+                base = Policy(degrade=_for_operations(base.degrade)).over(base)
+            known = Effective(self.policies.get(name, Policy()).over(base))
             if name in self.policies:  # others may be any number
                 known.pattern = name
                 self._known[name,] = known
@@ -121,6 +125,7 @@ def _checked(text: object, policy: object) -> Pattern | None:
         raise TypeError(f"pattern {text!r}: policy {policy!r}: give a Policy(…)")
     if is_provider(text):
         check_provider(text)
+        _check_operations(text, policy)
         return None
     pattern = Pattern(text)
     if not pattern.host_only and not policy.group:
@@ -131,3 +136,27 @@ def _checked(text: object, policy: object) -> Pattern | None:
                     "method and path, or give this one a group of its own"
                 )
     return pattern
+
+
+def _for_operations(steps: Sequence[Step]) -> list[Step]:
+    """Of ways to degrade meant for requests, those that answer for an operation of `execute` too.
+
+    Not `StaleResponse`: a key that names the caller of a request would stand for whatever that caller ran.
+    """
+    from seawall.degrade.fallback import FallbackProvider
+    from seawall.degrade.queue import QueueForRetry
+    from seawall.degrade.stale import StaleResponse
+
+    return [step for step in steps if not isinstance(step, FallbackProvider | QueueForRetry | StaleResponse)]
+
+
+def _check_operations(text: str, policy: Policy) -> None:
+    if not isinstance(policy.degrade, tuple):
+        return
+    from seawall.degrade.queue import QueueForRetry
+
+    if any(isinstance(step, QueueForRetry) for step in policy.degrade):
+        raise ValueError(
+            f"{text!r} is a provider of execute(): degrade has QueueForRetry, which keeps requests, and an operation "
+            "is a function, which no file can hold: give it to the pattern of a host, or take it out"
+        )

@@ -160,9 +160,9 @@ def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:
     if isinstance(result, Rejection):
         return None if result.reason is Reason.CLOSED else Trouble(call, runtime, rejection=result)
     if isinstance(result, Failed):
-        attempts = call.attempts
-        if attempts and attempts[-1].kind is ErrorKind.FOREIGN:
-            return None
+        last = call.attempts[-1:]
+        if last and (last[0].kind is ErrorKind.FOREIGN or last[0].verdict is Verdict.SUCCESS):
+            return None  # an answer, as an exception of an operation of `execute`
         return Trouble(call, runtime, error=result.error)
     status = result.status_code
     if status < 500 and status not in _WORTH_IT and not _is_blamed(call):

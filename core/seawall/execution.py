@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 from seawall import classification, errors, scope
 from seawall._story import Call, attach, report
 from seawall.admission import Admission
+from seawall.degrade.values import Value
 from seawall.degrading import journey
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
@@ -92,6 +93,8 @@ class _Execution:
         if limit is not None and now - admission.started > limit:  # late, but here: the provider is blamed
             admission.outcome = Outcome(Verdict.FAILURE, ErrorKind.TIMEOUT, Again.NO, status=200)
         admission.is_over = True
+        if call.slot is not None:
+            call.copy = call.slot.came(value, now, self.resilience.clock.wall())
         return _Result(value)
 
     async def peek(self, response: Any, admission: Admission) -> bytes | None:
@@ -125,7 +128,7 @@ class _Execution:
         return b""
 
     def respond(self, call: Call, answer: Any) -> Any:
-        return _Result(answer)
+        return _Result(answer.value if isinstance(answer, Value) else answer)
 
     def exception(self, call: Call, rejection: Rejection) -> BaseException:
         return errors.dress(call, rejection)
@@ -289,6 +292,8 @@ def _unwrap(call: Call, result: Any) -> Any:
     if isinstance(error, Stopped):
         error = error.__cause__ or error
     attach(error, call)
+    if call.slot is not None and call.attempts and call.attempts[-1].verdict is Verdict.SUCCESS:
+        call.slot.forget()
     if isinstance(error, errors.ResilienceError | _NotAwaitable):
         try:
             raise error  # it says all there is to say

@@ -256,7 +256,9 @@ async def test__not_to_be_decoded__and_read_raw__is_never_given_decoded(kit: Kit
             if kit.library is requests:
                 raw = stream.raw.raw.read(decode_content=False)
             else:
-                raw = b"".join([piece async for piece in stream.raw.aiter_raw()] if kit.is_async else stream.raw.iter_raw())
+                raw = b"".join(
+                    [piece async for piece in stream.raw.aiter_raw()] if kit.is_async else stream.raw.iter_raw()
+                )
         assert raw == b"this was never compressed"
         assert (await client.get(peer / "x")).status == 503
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from seawall import (
     Breaker,
     Bulkhead,
     ErrorWithAlternatives,
+    FallbackProvider,
     Policy,
     Retry,
     RetryBudget,
@@ -217,6 +219,15 @@ def test__note__bulkhead_without_a_limit_only_measures() -> None:
 
 def test__note__budget_without_retries_pays_for_nothing() -> None:
     assert any("budget" in note for note in lines(Policy(retry=None), "note:"))
+
+
+def test__note__ways_to_degrade_that_pass_on_with_execute() -> None:
+    said = "for requests only, an operation of execute() is passed on"
+    steps: list[Any] = [StaleResponse(), FallbackProvider("https://b.test"), ErrorWithAlternatives(["x"])]
+    assert (
+        f"note: {said}: StaleResponse without key=, FallbackProvider" in Policy(degrade=steps).describe().splitlines()
+    )
+    assert said not in Policy(degrade=[StaleResponse(key=lambda operation: "x")]).describe()
 
 
 def test__ways_to_degrade__are_shown_in_their_order() -> None:

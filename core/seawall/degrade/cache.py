@@ -22,6 +22,7 @@ from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, origin_of, rest_
 from seawall.degrade.record import Record, decode, encode
 from seawall.degrade.slot import Slot
 from seawall.degrade.storing import MOST_SECONDS, Fate, Wish, wish_of
+from seawall.degrade.values import Place, Values
 from seawall.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -57,12 +58,15 @@ class StaleState:
         "config",
         "store",
         "uncounted",
+        "values",
     )
 
     def __init__(self, config: StaleResponse, complain: Callable[[object, BaseException], object]) -> None:
         """`complain(function, error)` is told of a user's function that raised."""
         self.config = config
         self.complain = complain
+        self.values = Values(config)
+        """Results of operations."""
         self.store: Store = MemoryStore() if config.store is None else config.store
         self.uncounted = NOISE | frozenset(config.ignore)
         """Request fields that are not in the key."""
@@ -109,6 +113,11 @@ class StaleState:
         if self.config.coalesce:
             slot.origin = hash(origin_of(str(request.url))) % _PLACES
         return slot
+
+    def place(self, operation: Any) -> Place | None:
+        """The place of an operation about to be run; None: it is none of ours."""
+        what = self._who(operation)
+        return None if what is None else Place(self.values, (operation.name, what))
 
     def find(
         self, slot: Slot, now: float, wall: float, *, sent: bool, status: int | None = None, why: str = ""
@@ -189,7 +198,7 @@ class StaleState:
         self._flights.clear()
 
     def _who(self, request: Any) -> str | None:
-        """What the user's function says of who asks."""
+        """What the user's function says of who asks; of an operation, and of what is asked."""
         assert self.config.key is not None
         try:
             who = self.config.key(request)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from seawall.degrade.answer import Answer
     from seawall.degrade.slot import Slot
     from seawall.degrade.step import Trouble
+    from seawall.degrade.values import Place, Value
     from seawall.runtime import Runtime
     from seawall.stores import Store
 
@@ -47,7 +48,8 @@ class StaleResponse:
     methods: Collection[str] = frozenset({"GET", "HEAD"})
     """Methods whose answers are remembered. The body is part of the question: POST may be among them."""
     key: Callable[[Any], str | None] | None = None
-    """`key(request)`: who asks, in place of credentials and certificate (tokens that change). None: don't remember."""
+    """`key(request)`: who asks, in place of credentials and certificate (tokens that change). None: don't remember.
+    For `execute`, `key(operation)`: what is asked, and who asks."""
     ignore: Collection[str] = frozenset()
     """Request fields that change from call to call and say neither who asks nor for what, such as an id of your own."""
     store: Store | None = None
@@ -81,7 +83,8 @@ class StaleResponse:
 
     def begin(self, call: Call, runtime: Runtime) -> None:
         """Find the place of the request, before it is sent."""
-        if not hasattr(call.request, "headers"):  # an operation of `execute`
+        is_operation = not hasattr(call.request, "headers")  # of `execute`
+        if is_operation and self.key is None:
             return
         living, hub = call.state.hub.living, call.state.hub
         state = living.get(self)
@@ -89,6 +92,9 @@ class StaleResponse:
             from seawall.degrade.cache import StaleState
 
             state = living.setdefault(self, StaleState(self, hub.complain))
+        if is_operation:
+            call.slot = state.place(call.request)
+            return
         remembers = str(call.request.method).upper() in self.methods
         body = runtime.content(call) if remembers else b""  # else not part of any key: an upload stays unread
         call.slot = state.slot(call.request, runtime.fields(call), body, runtime.identity(call))
@@ -99,8 +105,8 @@ class StaleResponse:
     async def answer(self, trouble: Trouble) -> Any:
         return self._find(trouble.call)
 
-    def _find(self, call: Call) -> Answer | None:
-        slot: Slot | None = call.slot
+    def _find(self, call: Call) -> Answer | Value | None:
+        slot: Slot | Place | None = call.slot
         if slot is None:
             return None
         last = call.attempts[-1:]
