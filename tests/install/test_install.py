@@ -238,7 +238,7 @@ ORDERS = {
     "installed first": "seawall.install(policy); import httpx, httpx2, requests",
     "imported first": "import httpx, httpx2, requests; seawall.install(policy)",
     "in between": "import httpx; seawall.install(policy); import requests, httpx2",
-    "by another's import": "seawall.install(policy); import openai, httpx, httpx2, requests",
+    "by another's import": "seawall.install(policy); import respx, responses, httpx, httpx2, requests",
     "again": "seawall.install(policy); seawall.uninstall(); import httpx, httpx2, requests; seawall.install(policy)",
     "name taken along": "from httpx import Client; seawall.install(policy); import httpx, httpx2, requests",
     "mount imported first": "import requests_resilience; seawall.install(policy); import httpx, httpx2, requests",
@@ -269,6 +269,34 @@ def test__nothing_imported__install_imports_no_client() -> None:
         "import sys, seawall; seawall.install(); import json, http.server; seawall.uninstall()\n"
         "assert not {'httpx', 'httpx2', 'requests', 'urllib3', 'httpcore'} & set(sys.modules), sys.modules"
     )
+
+
+HALF = """
+import sys, threading, time
+begun = threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "httpx._transports":  # the client classes come after it
+            begun.set()
+            time.sleep(0.3)
+sys.meta_path.insert(0, Slow())
+import seawall
+from seawall import Policy, Retry
+thread = threading.Thread(target=__import__, args=("httpx",))
+thread.start()
+begun.wait(5)
+assert not hasattr(sys.modules["httpx"], "Client")
+seawall.install(Policy(retry=Retry(max_retries=1, base_delay=0.01), budget=None))
+thread.join()
+import httpx
+assert httpx.get(sys.argv[1]).status_code == 503
+"""
+
+
+def test__library_half_imported_by_a_thread__is_waited_for(peer: Peer) -> None:
+    peer.script(answer(503))
+    run(HALF, peer / "x")
+    assert peer.count == 2
 
 
 def test__library_imported_by_a_thread_while_installing__is_patched(peer: Peer) -> None:

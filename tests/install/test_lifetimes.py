@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -17,7 +19,7 @@ import wrapt
 import seawall
 from httpx_resilience import AsyncResilientTransport, ResilientTransport
 from requests_resilience import ResilientAdapter
-from seawall import _installing
+from seawall import Policy, Resilience, Timeouts, _installing
 from tests.contract.peer import Peer
 from tests.contract.settings import quick
 from tests.contract.steps import answer
@@ -204,6 +206,37 @@ def test__threads_making_clients_while_it_comes_and_goes__none_is_left_mounted()
     assert not _installing._living
 
 
+def test__uninstalled_while_a_client_is_being_made__the_client_is_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    from requests_resilience import _install
+
+    mount_new = _install.mount_new
+
+    def late(*given: Any) -> Iterator[Any]:
+        seawall.uninstall()  # what another thread does between two steps of this one
+        yield from mount_new(*given)
+
+    monkeypatch.setattr(_install, "mount_new", late)
+    seawall.install(quick())
+    session = requests.Session()
+    assert not mounted(session)
+    assert not _installing._living
+
+
+def test__installed_anew_while_a_client_is_being_made__the_new_one_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from requests_resilience import _install
+
+    mount_new, newer = _install.mount_new, quick()
+
+    def late(*given: Any) -> Iterator[Any]:
+        seawall.install(newer)
+        yield from mount_new(*given)
+
+    monkeypatch.setattr(_install, "mount_new", late)
+    seawall.install(quick())
+    assert [adapter.resilience for adapter in requests.Session().adapters.values()] == [newer] * 2  # type: ignore[attr-defined]
+    seawall.uninstall()
+
+
 def test__threads_installing_and_leaving__the_last_state_is_clean() -> None:
     errors: list[BaseException] = []
 
@@ -267,3 +300,42 @@ def test__client_made_in_a_thread__is_mounted() -> None:
         thread.join()
         assert [mounted(client) for client in made] == [True] * 5
     assert [mounted(client) for client in made] == [False] * 5
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2, requests], ids=lambda library: library.__name__)
+def test__exchanged_while_threads_send__every_call_is_answered_and_every_permit_given_back(
+    library: Any, peer: Peer
+) -> None:
+    peer.script(answer(200, b"x" * 2000, chunks=4))
+    kinds = [quick(), Resilience(Policy(timeouts=Timeouts(total=30))), Resilience(hard_deadlines=False)]
+    seawall.install(kinds[0])
+    client = requests.Session() if library is requests else library.Client()
+    stop, errors, answers = threading.Event(), list[BaseException](), list[int]()
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                answers.append(len(client.get(peer / "x", timeout=10).content))
+        except BaseException as error:
+            errors.append(error)
+
+    with client:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for number in itertools.count():
+            if len(answers) > 400 or errors:
+                break
+            if number % 6 == 0:
+                with seawall.installed(kinds[0]):
+                    seawall.uninstall()
+            seawall.install(kinds[number % 3])
+        stop.set()
+        for thread in threads:
+            thread.join()
+        seawall.uninstall()
+        assert client.get(peer / "x").status_code == 200
+    assert errors == []
+    assert set(answers) == {2000}
+    assert {(snapshot.in_flight, snapshot.failures) for kind in kinds for snapshot in kind.snapshots()} <= {(0, 0)}
+    assert not mounted(client)
