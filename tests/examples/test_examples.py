@@ -51,6 +51,13 @@ SAYS = {
     ],
     "llm_request": ["answer: The sea is calm.", "the provider saw 3 attempts with 1 idempotency key"],
     "openai_sdk": ["up to 2 retries of its own", "mounted: 0", "answer: Hello from", "the provider saw 2 attempts"],
+    "operators_trial": [
+        "a quiet morning",
+        "the page: critical\n  the circuit is open",
+        "give callers an answer from elsewhere meanwhile. (Policy.degrade)",
+        "visitors were told a price, 0 were not\nthe page: degraded",
+        "visitors were told a price, 0 were not\nthe page: healthy\nthe circuit is closed",
+    ],
     "per_host_policies": [
         "GET /: at most 3 retries",
         "GET /reports/7: at most 1 retries",
