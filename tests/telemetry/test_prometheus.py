@@ -128,7 +128,7 @@ def serve():
     client = mount(httpx.Client(transport=httpx.MockTransport(answer)), resilience)
     for _ in range(3):
         try:
-            client.get("https://api.test/")
+            client.get("https://CANARY:CANARY@api.test/CANARY?CANARY", headers={"X-API-Key": "CANARY"})
         except seawall.CircuitOpen:
             pass
         client.get("https://well.test/")
@@ -175,6 +175,7 @@ def test__several_processes__add_up_in_multiprocess_mode(tmp_path: Path) -> None
         running.stdin.close()
         running.wait(10)
         running.stdout.close()
+    assert not [file for file in tmp_path.iterdir() if b"CANARY" in file.read_bytes()]
     lines = set(done.stdout.splitlines())
     assert {
         'seawall_client_requests_total{host_group="https://well.test",outcome="ok"} 9.0',
