@@ -20,6 +20,7 @@ QUESTIONS = (
     "making",
     "stale",
     "streams",
+    "listening",
 )
 
 

@@ -225,6 +225,14 @@ class Call(Report):
             entries[-1] = (number, host, started, ended - self.started - started, waited, status, kind, verdict, delay)
             self._log, self.answer = entries, None
 
+    def ended(self) -> tuple[int, int | None, ErrorKind | None]:
+        """How many attempts ended, and the status and kind of the last one."""
+        if self.answer is not None:
+            return len(self._log) + 1, self.answer[3], None
+        if not self._log:
+            return 0, None, None
+        return len(self._log), self._log[-1][5], self._log[-1][6]
+
     def _entries(self) -> list[Entry]:
         if self.answer is None:
             return list(self._log)

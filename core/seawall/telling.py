@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -25,18 +26,24 @@ _PORTS: Final = {"http": 80, "https": 443}
 _ids = count(1)
 
 
+@cache
+def _kinds() -> Any:
+    """`seawall.events`, loaded when somebody listens. An import in each function would cost a microsecond a time."""
+    from seawall import events
+
+    return events
+
+
 def info_of(call: Call) -> CallInfo:
     """The one object that stands for this call in its events."""
     if call.info is None:
-        from seawall.events import CallInfo
-
         request, address, port = call.request, None, None
         try:
             parts = urlsplit(str(request.url))
             address, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
         except ValueError:  # the library will say what is wrong with the URL
             pass
-        call.info = CallInfo(
+        call.info = _kinds().CallInfo(
             id=next(_ids),
             method=request.method if request.method in _METHODS else "_OTHER",
             address=address,
@@ -55,11 +62,9 @@ def _tell_of(call: Call, kind: type[Event], now: float, /, **facts: Any) -> None
 
 
 def attempt_started(admission: Admission) -> None:
-    from seawall.events import AttemptStarted
-
     call, permit = admission.call, admission.permit
     state, bulkhead = call.state, call.policy.bulkhead
-    event = AttemptStarted(
+    event = _kinds().AttemptStarted(
         host=state.name,
         host_group=state.group,
         at=admission.started,
@@ -76,12 +81,10 @@ def attempt_started(admission: Admission) -> None:
 
 
 def attempt_ended(admission: Admission, verdict: Verdict, now: float) -> None:
-    from seawall.events import AttemptEnded
-
     outcome = admission.outcome
     _tell_of(
         admission.call,
-        AttemptEnded,
+        _kinds().AttemptEnded,
         now,
         number=admission.number,
         duration=now - admission.started,
@@ -94,39 +97,30 @@ def attempt_ended(admission: Admission, verdict: Verdict, now: float) -> None:
 
 
 def retry_scheduled(call: Call, now: float, number: int, delay: float, outcome: Outcome) -> None:
-    from seawall.events import RetryScheduled
-
-    _tell_of(call, RetryScheduled, now, number=number, delay=delay, status=outcome.status, kind=outcome.kind)
+    _tell_of(call, _kinds().RetryScheduled, now, number=number, delay=delay, status=outcome.status, kind=outcome.kind)
 
 
 def bulkhead_waited(call: Call, now: float, seconds: float, *, admitted: bool) -> None:
-    from seawall.events import BulkheadWaited
-
-    _tell_of(call, BulkheadWaited, now, seconds=seconds, admitted=admitted)
+    _tell_of(call, _kinds().BulkheadWaited, now, seconds=seconds, admitted=admitted)
 
 
 def rejected(call: Call, rejection: Rejection) -> None:
     from seawall.errors import BY_REASON
-    from seawall.events import Rejected
 
     now = call.state.clock.monotonic()
     policy, reason = BY_REASON[rejection.reason][1], rejection.reason.value
-    _tell_of(call, Rejected, now, policy=policy, reason=reason, retry_after=rejection.wait(now))
+    _tell_of(call, _kinds().Rejected, now, policy=policy, reason=reason, retry_after=rejection.wait(now))
 
 
 def budget_exhausted(call: Call, now: float) -> None:
-    from seawall.events import BudgetExhausted
-
-    _tell_of(call, BudgetExhausted, now)
+    _tell_of(call, _kinds().BudgetExhausted, now)
 
 
 def _died(state: HostState, started: AttemptStarted) -> None:
     """The end of an attempt nobody saw end."""
-    from seawall.events import AttemptEnded
-
     now = state.clock.monotonic()
     _tell(
-        AttemptEnded,
+        _kinds().AttemptEnded,
         state,
         now,
         call=started.call,
@@ -141,44 +135,36 @@ def _died(state: HostState, started: AttemptStarted) -> None:
 
 
 def call_ended(call: Call) -> None:
-    from seawall.events import CallEnded
-
     if call.silent:
         return
     now = call.state.clock.monotonic()
-    attempts = call.attempts
+    attempts, status, kind = call.ended()
     _tell_of(
         call,
-        CallEnded,
+        _kinds().CallEnded,
         now,
-        attempts=len(attempts),
+        attempts=attempts,
         duration=now - call.started,
         ending=call.ending or Ending.CANCELLED,
         reason=call.reason,
-        status=attempts[-1].status if attempts else None,
-        kind=attempts[-1].kind if attempts else None,
+        status=status,
+        kind=kind,
         served_from=call.served_from,
     )
 
 
 def degraded(state: HostState, now: float, source: Source, call: Call | None, instead_of: Ending | None) -> None:
-    from seawall.events import Degraded
-
     info = None if call is None else info_of(call)
-    _tell(Degraded, state, now, call=info, source=source, instead_of=instead_of)
+    _tell(_kinds().Degraded, state, now, call=info, source=source, instead_of=instead_of)
 
 
 def gate_closed(state: HostState, now: float, seconds: float) -> None:
-    from seawall.events import GateClosed
-
-    _tell(GateClosed, state, now, seconds=seconds)
+    _tell(_kinds().GateClosed, state, now, seconds=seconds)
 
 
 def breaker_changed(state: HostState, change: Change) -> None:
-    from seawall.events import BreakerChanged
-
     before, after = change.before.name, change.after.name
-    _tell(BreakerChanged, state, change.at, before=before, after=after, reason=change.trigger.value)
+    _tell(_kinds().BreakerChanged, state, change.at, before=before, after=after, reason=change.trigger.value)
 
 
 class _Dropped:
