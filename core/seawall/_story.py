@@ -22,6 +22,10 @@ def ended_in(status: int | None, kind: ErrorKind | None) -> str:
     return what if kind is None else f"{what} ({kind.value})"
 
 
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 0.001 or not seconds else "less than 1 ms"
+
+
 Source = Literal["origin", "stale", "fallback", "simplified"]
 Entry = tuple[int, str, float, float, float, "int | None", "ErrorKind | None", Verdict, "float | None"]
 
@@ -67,6 +71,11 @@ class Report:
         return last[0].started + last[0].duration if last else 0.0
 
     @property
+    def waited_in_vain(self) -> float:
+        """Seconds waited after the last attempt (or from the start) for one that was then refused."""
+        return float(self.__dict__.get("_waited_in_vain", 0.0))
+
+    @property
     def budget_left(self) -> float:
         """Tokens of the host's retry budget."""
         return float(self.__dict__.get("_budget_left", 0.0))
@@ -78,17 +87,18 @@ class Report:
 
     def __str__(self) -> str:
         why = f" ({self.reason})" if self.reason else ""
-        lines = [f"{self.host}: {self.ending.value if self.ending else 'under way'}{why}, {self.elapsed:.3g} s"]
+        ending = self.ending.value if self.ending else "under way"
+        lines = [f"{self.host}: {ending}{why}, {_seconds(self.elapsed + self.waited_in_vain)}"]
         if self.served_from != "origin":
             lines[0] += f", served from: {self.served_from}"
         for attempt in self.attempts:
             what = ended_in(attempt.status, attempt.kind)
-            waited = f", after waiting {attempt.wait:.3g} s" if attempt.wait >= 0.001 else ""
+            waited = f", after waiting {_seconds(attempt.wait)}" if attempt.wait >= 0.001 else ""
             where = "" if attempt.host == self.host else f" at {attempt.host}"
-            lines.append(
-                f"  attempt {attempt.number}{where}: {what} in {attempt.duration:.3g} s{waited}: "
-                f"{attempt.verdict.value}"
-            )
+            took = _seconds(attempt.duration)
+            lines.append(f"  attempt {attempt.number}{where}: {what} in {took}{waited}: {attempt.verdict.value}")
+        if self.waited_in_vain >= 0.001:
+            lines.append(f"  waited {_seconds(self.waited_in_vain)} in vain")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -103,6 +113,7 @@ class Report:
             "deadline_precision": self.deadline_precision,
             "_budget_left": self.budget_left,
             "_time_left": self.time_left,
+            "_waited_in_vain": self.waited_in_vain,
         }
         return Report, (self.host, self._entries(), self.ending, facts)
 
@@ -180,6 +191,10 @@ class Call(Report):
         return self.state.name
 
     @property
+    def waited_in_vain(self) -> float:
+        return self.waited if self.answer is None else 0.0
+
+    @property
     def budget_left(self) -> float:
         return self.state.budget_left()
 
@@ -210,6 +225,7 @@ class Call(Report):
             delay,
         )
         self._log = [*self._log, entry]
+        self.waited = 0.0
 
     def join(self, other: Call) -> None:
         """The attempts of a call made on behalf of this one belong to its story."""

@@ -280,7 +280,6 @@ def _settle(call: Call, admission: Admission, last: _Last, now: float) -> None:
     _note(call, admission, outcome, now)
     call.state.settle(admission, outcome.verdict, now)
     outcome.error = None
-    call.waited = 0.0
 
 
 def _note(call: Call, admission: Admission, outcome: Outcome, now: float) -> None:

@@ -58,6 +58,30 @@ def test__refused__tells_who_refused() -> None:
     assert "isolated" in str(story)
 
 
+def test__refused_after_a_wait__tells_of_it() -> None:
+    stage = Stage(only(retry=steady(), bulkhead=one_at_a_time(max_wait=2)), answer(503))
+    call = stage.call()
+    stage.together(run(call, stage.peer), stage.at(0.5, stage.hold))
+    assert (call.waited_in_vain, pickle.loads(pickle.dumps(call)).waited_in_vain) == (3, 3)
+    assert str(call).splitlines() == [
+        f"{HOST}: refused locally (bulkhead timeout), 3 s",
+        "  attempt 1: 503 (service unavailable) in 0 s: failure",
+        "  waited 3 s in vain",
+    ]
+
+
+@pytest.mark.parametrize("script", [[answer(200)], [answer(503)], [answer(503), answer(200)]])
+def test__not_refused__waited_for_nothing_in_vain(script: list[Any]) -> None:
+    story = played(Stage(only(retry=steady()), *script))
+    assert story.waited_in_vain == 0
+    assert "in vain" not in str(story)
+
+
+def test__times_too_short_to_tell__are_not_spelt_out() -> None:
+    story = played(Stage(only(), answer(200, after=0.0004)))
+    assert str(story) == f"{HOST}: answered, less than 1 ms\n  attempt 1: 200 in less than 1 ms: success"
+
+
 def test__body_that_breaks__rewrites_the_last_attempt() -> None:
     stage = Stage(only(retry=steady()), answer(503), answer(200, stream=True))
     call = stage.call()

@@ -81,6 +81,26 @@ SAYS = {
         "page 1",
         "after 0.5 s",
     ],
+    "telemetry_logging": [
+        "INFO    http://127.0.0.1:",
+        ": attempt 1: 503 (service unavailable), attempt 2 after waiting",
+        ": circuit open, was closed: failures in a row",
+        ": circuit open (breaker), try again in 0.",
+        "times more in 0.",
+        ": circuit closed, was half_open: enough probes succeeded",
+    ],
+    "telemetry_otel": [
+        "seawall GET\n",
+        "    - seawall.retry: {'http.request.resend_count': 1,",
+        "  GET\n",
+        "  GET, repeat 1",
+    ],
+    "telemetry_prometheus": [
+        'seawall_client_requests_total{host_group="orders",outcome="ok"} 1.0',
+        'seawall_client_requests_total{host_group="orders",outcome="error"} 3.0',
+        'seawall_client_rejections_total{host_group="orders",policy="breaker",reason="circuit open"} 6.0',
+        'seawall_breaker_state{host_group="orders",state="open"} 1.0',
+    ],
     "without_http": [
         "account 4711 is in balance (attempt 3)",
         "the printer: out of paper\nthe printer: out of paper\nrefused without trying",

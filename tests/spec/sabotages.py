@@ -388,6 +388,8 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S9.04", HOST, "self._lock: Any = RLock()", f"self._lock: Any = {NO_LOCK}"),
     ("S9.05", SNAPSHOT, "acquire_successes=admitted", "acquire_successes=out"),
     ("S9.05", HOST, "telling.attempt_ended(admission, verdict, now)", "verdict"),
+    ("S9.05", "core/seawall/telemetry/_measures.py", "self._export(REQUESTS, 1, (label, outcome))", "outcome"),
+    ("S9.05", "core/seawall/telemetry/otel.py", 'one.span.add_event("seawall.attempt", attributes)', "attributes"),
     ("S9.06", BOOK, "if pattern.covers(*origin)\n", "if True\n"),
     ("S9.07", SNAPSHOT, "queue_depth=len(bulkhead.queue)", "queue_depth=0"),
     ("S9.07", LEDGER, "if now >= self.window.end:\n            self.window.advance(now)", "if now >= self.window.end:"),
