@@ -36,21 +36,24 @@ def _kinds() -> Any:
 
 def info_of(call: Call) -> CallInfo:
     """The one object that stands for this call in its events."""
-    if call.info is None:
-        request, address, port = call.request, None, None
-        try:
-            parts = urlsplit(str(request.url))
-            address, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
-        except ValueError:  # the library will say what is wrong with the URL
-            pass
-        call.info = _kinds().CallInfo(
-            id=next(_ids),
-            method=request.method if request.method in _METHODS else "_OTHER",
-            address=address,
-            port=port,
-            pattern=call.policy.pattern,
-        )
-    return call.info
+    info = call.info
+    if info is not None:
+        return info
+    request, address, port = call.request, None, None
+    try:
+        parts = urlsplit(str(request.url))
+        address, port = parts.hostname, parts.port or _PORTS.get(parts.scheme)
+    except ValueError:  # the library will say what is wrong with the URL
+        pass
+    made: CallInfo = _kinds().CallInfo(
+        id=next(_ids),
+        method=request.method if request.method in _METHODS else "_OTHER",
+        address=address,
+        port=port,
+        pattern=call.policy.pattern,
+    )
+    call.info = made
+    return made
 
 
 def _tell(kind: type[Event], state: HostState, now: float, /, **facts: Any) -> None:
