@@ -3,10 +3,8 @@
 LLM servers send their headers before they know whether the answer will succeed, so an
 overloaded one says so in an event of the stream. An inspector is fed the raw bytes as
 they pass and keeps none of them but an unfinished event. It reads `text/event-stream`
-(WHATWG HTML §9.2.6) and NDJSON; the shapes of errors, and of events that carry nothing
-of the answer yet, are the tables below, taken from what the vendors send and their
-SDKs look for. It never raises, whatever the bytes, and looks at a bounded number of
-them: what it cannot read is content.
+(WHATWG HTML §9.2.6) and NDJSON; what an event means is in vendors.py. It never raises,
+whatever the bytes, and looks at a bounded number of them: what it cannot read is content.
 
 Rejected: looking only at the first event, which for most vendors is an announcement;
 and taking every event for content, since then the clock to the first token would end
@@ -15,11 +13,11 @@ with a ping.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall.classification import STREAMS, is_quota, media_type, of_status, text
+from seawall.classification import STREAMS, is_quota, media_type, text
 from seawall.outcome import ErrorKind
+from seawall.vendors import ERROR, delay_of, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,62 +34,6 @@ _LAST_BYTES: Final = 2048
 """Once there was content, no more than this of the end of a piece is looked at: after an error comes only the end."""
 _UNPACKED: Final = 16
 """Times `LOOK_BYTES` that one piece may unpack to before the inspector stops looking."""
-
-WORDS: Final[dict[str, ErrorKind]] = {
-    # OpenAI and those that speak like it: `type` and `code`
-    "server_error": K.INTERNAL_SERVER_ERROR,
-    "internal_error": K.INTERNAL_SERVER_ERROR,
-    "internal_server_error": K.INTERNAL_SERVER_ERROR,
-    "service_unavailable": K.SERVICE_UNAVAILABLE,
-    "service_unavailable_error": K.SERVICE_UNAVAILABLE,
-    "engine_overloaded": K.SERVICE_UNAVAILABLE,
-    "server_overloaded": K.SERVICE_UNAVAILABLE,
-    "overloaded": K.SERVICE_UNAVAILABLE,
-    "rate_limit_exceeded": K.TOO_MANY_REQUESTS,
-    "insufficient_quota": K.QUOTA_EXCEEDED,
-    "billing_hard_limit_reached": K.QUOTA_EXCEEDED,
-    "invalid_api_key": K.UNAUTHORIZED,
-    "model_not_found": K.NOT_FOUND,
-    "context_length_exceeded": K.BAD_REQUEST,
-    "invalid_prompt": K.BAD_REQUEST,
-    # Anthropic: `type`
-    "overloaded_error": K.SERVICE_UNAVAILABLE,
-    "api_error": K.INTERNAL_SERVER_ERROR,
-    "timeout_error": K.GATEWAY_TIMEOUT,
-    "rate_limit_error": K.TOO_MANY_REQUESTS,
-    "billing_error": K.QUOTA_EXCEEDED,
-    "invalid_request_error": K.BAD_REQUEST,
-    "authentication_error": K.UNAUTHORIZED,
-    "permission_error": K.FORBIDDEN,
-    "not_found_error": K.NOT_FOUND,
-    "request_too_large": K.CLIENT_ERROR,
-    # Gemini, and everything behind google.rpc: `status`
-    "unavailable": K.SERVICE_UNAVAILABLE,
-    "internal": K.INTERNAL_SERVER_ERROR,
-    "unknown": K.INTERNAL_SERVER_ERROR,
-    "deadline_exceeded": K.GATEWAY_TIMEOUT,
-    "resource_exhausted": K.TOO_MANY_REQUESTS,
-    "invalid_argument": K.BAD_REQUEST,
-    "failed_precondition": K.BAD_REQUEST,
-    "out_of_range": K.BAD_REQUEST,
-    "unauthenticated": K.UNAUTHORIZED,
-    "permission_denied": K.FORBIDDEN,
-    "not_found": K.NOT_FOUND,
-}
-"""What an error calls itself → its kind. A number is the status it stands for; a word not listed is a server error:
-the request was good enough for a 200."""
-
-ANNOUNCEMENTS: Final = frozenset({
-    "ping", "message_start", "content_block_start",
-    "response.created", "response.queued", "response.in_progress",
-    "response.output_item.added", "response.content_part.added",
-})  # fmt: skip
-"""Events (by name, or the `type` in their data) that carry nothing of the answer yet."""
-
-_ERROR: Final = b"error"
-"""In every event that may be one of the errors below; the others need no second look once there was content."""
-_DELAY: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s\Z")
-_STATUS: Final = re.compile(r"[45][0-9]{2}\Z")
 
 
 def inspector_for(response: Response, ask: Ask | None = None) -> Inspector | None:
@@ -205,7 +147,7 @@ class Inspector:
             self._skipping, fresh = False, 0
         cut = tail.rfind(separator, fresh)
         if cut >= 0:
-            if not self.is_decided or self._ask is not None or tail.find(_ERROR, 0, cut) >= 0:
+            if not self.is_decided or self._ask is not None or tail.find(ERROR, 0, cut) >= 0:
                 for event in bytes(tail[:cut]).split(separator):
                     self._judge(event)
             del tail[: cut + len(separator)]
@@ -225,7 +167,7 @@ class Inspector:
         return part
 
     def _judge(self, event: bytes) -> None:
-        if self.kind is not None or (self.is_decided and self._ask is None and _ERROR not in event):
+        if self.kind is not None or (self.is_decided and self._ask is None and ERROR not in event):
             return
         if not self._begun:
             self._begun = True
@@ -242,75 +184,9 @@ class Inspector:
             self.kind, self.is_decided = meaning, True
             if meaning is K.TOO_MANY_REQUESTS and is_quota(written.encode("utf-8", "replace")):
                 self.kind = K.QUOTA_EXCEEDED
-            self.delay = _delay(data)
+            self.delay = delay_of(data)
         elif meaning:
             self.is_decided = True
-
-
-def meaning_of(name: str, data: Any) -> ErrorKind | bool:
-    """What an event means, by the tables: an error of this kind; content (True); nothing of the answer yet (False).
-
-    `data` is its JSON read, or its text where that is none.
-    """
-    told = _mapping(_first(data))
-    if told is None:
-        return K.INTERNAL_SERVER_ERROR if name == "error" else name not in ANNOUNCEMENTS and data != ""
-    kind, error = told.get("type"), told.get("error")
-    if kind == "response.failed":
-        error = (_mapping(told.get("response")) or {}).get("error") or kind
-    elif not error and (name == "error" or kind == "error"):
-        error = told
-    if error and isinstance(error, dict | str):
-        return _kind_of(error)
-    if name in ANNOUNCEMENTS or (isinstance(kind, str) and kind in ANNOUNCEMENTS):
-        return False
-    choices: Any = told.get("choices")
-    return not isinstance(choices, list) or any(map(_says_something, choices))  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _first(data: Any) -> Any:
-    """Gemini gives arrays of one."""
-    return data[0] if isinstance(data, list) and data else data  # pyright: ignore[reportUnknownVariableType]
-
-
-def _mapping(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None  # pyright: ignore[reportUnknownVariableType]
-
-
-def _kind_of(error: Any) -> ErrorKind:
-    """The kind of an error, by what it calls itself."""
-    words = [error] if isinstance(error, str) else [error.get(key) for key in ("code", "type", "status")]
-    for word in words:
-        known = WORDS.get(word.lower()) if isinstance(word, str) else None
-        if known is not None:
-            return known
-        status = int(word) if isinstance(word, str) and _STATUS.match(word) else word
-        if isinstance(status, int):
-            row = of_status(status) if status < 600 else None
-            if row is not None:
-                return row[0]
-    return K.INTERNAL_SERVER_ERROR
-
-
-def _says_something(choice: Any) -> bool:
-    """A choice of a chat completion: more than the role it is spoken in?"""
-    told = _mapping(choice) or {}
-    delta = _mapping(told.get("delta"))
-    if delta is None or told.get("finish_reason") is not None:
-        return True
-    return any(value for key, value in delta.items() if key != "role")
-
-
-def _delay(data: Any) -> float | None:
-    """Seconds to wait, as google.rpc.RetryInfo says them: `"retryDelay": "38s"`."""
-    try:
-        for detail in _first(data)["error"]["details"]:
-            found = _DELAY.match(detail.get("retryDelay", ""))
-            if found:
-                return float(found[1])
-    except (TypeError, KeyError, IndexError, AttributeError):
-        pass
-    return None
 
 
 def _event(raw: bytes) -> tuple[str, str] | None:
@@ -323,7 +199,7 @@ def _event(raw: bytes) -> tuple[str, str] | None:
             data = value if data is None else data + b"\n" + value
         elif field == b"event":
             name = value
-    if data is None and name != _ERROR:
+    if data is None and name != ERROR:
         return None
     return name.decode("utf-8", "replace"), (data or b"").decode("utf-8", "replace").strip()
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seawall import ErrorKind
-from seawall.inspect_stream import LOOK_BYTES, Inspector, inspector_for, meaning_of
+from seawall.inspect_stream import LOOK_BYTES, Inspector, inspector_for
+from seawall.vendors import meaning_of
 from tests.core.stage import Answer
 
 K = ErrorKind
