@@ -34,8 +34,8 @@ from seawall.classification import ERRORS, STATUSES, Row, of_event, of_status
 from seawall.degrade.fields import CREDENTIALS, NOISE
 from seawall.degrade.stale import StaleResponse
 from seawall.degrade.storing import GOOD
+from seawall.effective import Effective
 from seawall.policies.breaker import TRANSITIONS
-from seawall.policy import Effective
 from seawall.telemetry._measures import INSTRUMENTS
 from seawall.vendors import ANNOUNCEMENTS, WORDS
 

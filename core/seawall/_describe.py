@@ -6,8 +6,8 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from seawall._check import UNSET
+from seawall.effective import Effective
 from seawall.policies.budget import RetryBudget
-from seawall.policy import Effective
 
 if TYPE_CHECKING:
     from seawall.policy import Policy

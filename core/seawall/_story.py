@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from seawall.outcome import Attempt, Ending, ErrorKind, Verdict
 
 if TYPE_CHECKING:
+    from seawall.effective import Effective
     from seawall.events import CallInfo
     from seawall.host import HostState
-    from seawall.policy import Effective
 
 
 def ended_in(status: int | None, kind: ErrorKind | None) -> str:

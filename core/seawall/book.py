@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seawall._check import UNSET
+from seawall.effective import Effective
 from seawall.pattern import Pattern, check_provider, is_provider
-from seawall.policy import STATE_PARTS, Effective, Policy
+from seawall.policy import STATE_PARTS, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,27 +1,26 @@
-"""`execute`: the same journey for operations that are not a client's request.
-
-The runtimes here send by calling the operation; what its exceptions mean is read
-from our own story (if a mounted client raised them), a status on them, or their
-causes.
-"""
+"""`execute`: the journey of a request for an operation that is none, alone or with another one to fall back on."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-from seawall import classification, errors, scope
-from seawall._story import Call, attach, report
-from seawall.admission import Admission
-from seawall.degrade.values import Value
+from seawall import errors, scope
+from seawall._story import Call, attach
 from seawall.degrading import journey
-from seawall.drivers.aio import Loops, within
 from seawall.drivers.clock import process_now
-from seawall.drivers.threads import Threads
 from seawall.flow import REASONS, Failed, turned_away
-from seawall.outcome import Again, Ending, ErrorKind, Outcome, Reason, Rejection, Sent, Verdict, reject_async
-from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, plain, run_sync
+from seawall.operations import (
+    AsyncOperations,
+    NotAwaitable,
+    Operation,
+    Result,
+    SyncOperations,
+    awaitable,
+    of_operation,
+)
+from seawall.outcome import Ending, ErrorKind, Reason, Rejection, Verdict, reject_async
+from seawall.runtime import Stopped, run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,181 +31,6 @@ A = TypeVarTuple("A")
 T = TypeVar("T")
 U = TypeVar("U")
 
-_ANYTHING: Final = Repeatable("EXECUTE", body=True, has_key=True)
-
-_OURS: Final[dict[type[errors.ResilienceError], ErrorKind]] = {
-    errors.CircuitOpen: ErrorKind.CIRCUIT_OPEN,
-    errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED,
-    errors.BulkheadFull: ErrorKind.BULKHEAD_FULL,
-    errors.BulkheadClosed: ErrorKind.CLOSED,
-}
-
-
-class Operation:
-    """What `when=` and `classify=` get as the request."""
-
-    __slots__ = ("args", "function", "method", "name", "url")
-
-    def __init__(self, name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.name = name
-        self.url = name
-        self.method = "EXECUTE"
-        self.function = function
-        self.args = args
-
-
-class _Result:
-    """A value, shaped as the flow expects an answer."""
-
-    __slots__ = ("value",)
-    status_code: Final = 200
-    headers: Final[dict[str, str]] = {}
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class _Execution:
-    """What both runtimes here share: a value has no body, any exception is the operation's."""
-
-    __slots__ = ("resilience",)
-    admission: type[Admission] = Admission
-
-    def __init__(self, resilience: Resilience) -> None:
-        self.resilience = resilience
-
-    def around(self, left: float | None) -> scope.inside:
-        return scope.inside(self.resilience, None if left is None else process_now() + left)
-
-    def left(self, call: Call, admission: Admission) -> float | None:
-        """Seconds the operation may take."""
-        limit = call.limits.attempt
-        ends = None if limit is None or math.isinf(limit) else admission.started + limit
-        ends = scope.earliest(ends, call.deadline)
-        return None if ends is None else max(0.0, ends - self.resilience.clock.monotonic())
-
-    def done(self, call: Call, admission: Admission, value: Any) -> _Result:
-        now = admission.headers_at = self.resilience.clock.monotonic()
-        if call.deadline is not None and now > call.deadline:
-            raise TimeoutError
-        limit = call.limits.attempt
-        if limit is not None and now - admission.started > limit:  # late, but here: the provider is blamed
-            admission.outcome = Outcome(Verdict.FAILURE, ErrorKind.TIMEOUT, Again.NO, status=200)
-        admission.is_over = True
-        if call.slot is not None:
-            call.copy = call.slot.came(value, now, self.resilience.clock.wall())
-        return _Result(value)
-
-    async def peek(self, response: Any, admission: Admission) -> bytes | None:
-        return b""
-
-    async def hold(self, response: Any, admission: Admission) -> Exception | None:
-        return None
-
-    async def discard(self, response: Any, admission: Admission) -> None:
-        pass
-
-    def error(self, call: Call, error: Exception) -> Outcome:
-        return of_operation(error)
-
-    def repeatable(self, call: Call) -> Repeatable:
-        return _ANYTHING
-
-    async def forward(self, call: Call, rewrite: Any) -> None:
-        return None  # an operation has no origin: `execute_with_fallback` is its other provider
-
-    async def read(self, response: Any) -> Any:
-        raise NotImplementedError("nothing is forwarded, so nothing of another origin's is read")
-
-    def fields(self, call: Call) -> list[tuple[Any, Any]]:
-        return list(getattr(call.request, "headers", {}).items())
-
-    def identity(self, call: Call) -> str | int:
-        return 0
-
-    def content(self, call: Call) -> bytes | None:
-        return b""
-
-    def respond(self, call: Call, answer: Any) -> Any:
-        return _Result(answer.value if isinstance(answer, Value) else answer)
-
-    def exception(self, call: Call, rejection: Rejection) -> BaseException:
-        return errors.dress(call, rejection)
-
-
-class _SyncExecution(_Execution, Threads):
-    __slots__ = ()
-
-    async def call(self, function: Any, *args: Any) -> Any:
-        return plain(function, *args)
-
-    async def send(self, call: Call, admission: Admission) -> Any:
-        operation: Operation = call.request
-        with self.around(self.left(call, admission)):
-            try:
-                value = operation.function(*operation.args)
-            except StopIteration as error:
-                raise Stopped from error
-        return self.done(call, admission, value)
-
-
-class _AsyncExecution(_Execution, Loops):
-    __slots__ = ()
-
-    async def call(self, function: Any, *args: Any) -> Any:
-        value = function(*args)
-        return await value if hasattr(value, "__await__") else value
-
-    async def send(self, call: Call, admission: Admission) -> Any:
-        operation: Operation = call.request
-        left = self.left(call, admission)
-        with self.around(left):
-            value = await within(left, _awaitable(operation.function, operation.args))
-        return self.done(call, admission, value)
-
-
-class _NotAwaitable(TypeError):
-    """A sync operation was given to `aexecute`: the caller's mistake, not the provider's."""
-
-
-def _awaitable(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    value = function(*args)
-    if not hasattr(value, "__await__"):
-        name = getattr(function, "__qualname__", type(function).__qualname__)
-        raise _NotAwaitable(
-            f"aexecute: operation {name} ran and gave {type(value).__name__}, which cannot be awaited: give an async "
-            "function, or use execute for a plain one"
-        )
-    return value
-
-
-def of_operation(error: Exception) -> Outcome:
-    """What an operation's exception means for its provider."""
-    if isinstance(error, _NotAwaitable):
-        return classification.of_error(error, ErrorKind.FOREIGN)
-    for ours, name in _OURS.items():
-        if isinstance(error, ours):
-            return classification.of_error(error, name)
-    story = report(error)
-    if story is not None and story.attempts:
-        last = story.attempts[-1]
-        if last.kind is not None:
-            again = Again.SAFE if last.verdict in (Verdict.FAILURE, Verdict.THROTTLED) else Again.NO
-            if last.kind in (ErrorKind.QUOTA_EXCEEDED, ErrorKind.CERTIFICATE):
-                again = Again.NO
-            return Outcome(last.verdict, last.kind, again, error=error, retry_after=last.retry_after)
-    for cause in classification.chain(error):
-        status = getattr(getattr(cause, "response", cause), "status_code", None)
-        if isinstance(status, int):
-            row = classification.of_status(status)
-            if row is not None:
-                kind, verdict, again = row
-                return Outcome(verdict, kind, again, error=error, status=status)
-    found = classification.of_cause(error)
-    if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):
-        return classification.of_error(error, ErrorKind.TIMEOUT)
-    return classification.of_error(error, found or ErrorKind.UNKNOWN, Sent.MAYBE)
-
 
 def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], args: tuple[*A]) -> T:
     reject_async(function, "execute: operation", "use aexecute, or give a plain function")
@@ -214,17 +38,17 @@ def execute(resilience: Resilience, provider: str, function: Callable[[*A], T], 
     if call is None:
         return function(*args)
     refusal = None if call.state.is_calm else turned_away(call)
-    value: T = _unwrap(call, refusal or run_sync(journey(call, _SyncExecution(resilience))))
+    value: T = _unwrap(call, refusal or run_sync(journey(call, SyncOperations(resilience))))
     return value
 
 
 async def aexecute(resilience: Resilience, provider: str, function: Callable[[*A], Awaitable[T]], args: tuple[*A]) -> T:
     call = _call(resilience, provider, function, args)
     if call is None:
-        alone: T = await _awaitable(function, args)
+        alone: T = await awaitable(function, args)
         return alone
     refusal = None if call.state.is_calm else turned_away(call)
-    value: T = _unwrap(call, refusal or await journey(call, _AsyncExecution(resilience)))
+    value: T = _unwrap(call, refusal or await journey(call, AsyncOperations(resilience)))
     return value
 
 
@@ -283,7 +107,7 @@ def _call(resilience: Resilience, provider: str, function: Callable[..., Any], a
 
 
 def _unwrap(call: Call, result: Any) -> Any:
-    if type(result) is _Result:
+    if type(result) is Result:
         return result.value
     if type(result) is Rejection:
         raise errors.to_raise(call, result)
@@ -294,7 +118,7 @@ def _unwrap(call: Call, result: Any) -> Any:
     attach(error, call)
     if call.slot is not None and call.attempts and call.attempts[-1].verdict is Verdict.SUCCESS:
         call.slot.forget()
-    if isinstance(error, errors.ResilienceError | _NotAwaitable):
+    if isinstance(error, errors.ResilienceError | NotAwaitable):
         try:
             raise error  # it says all there is to say
         finally:

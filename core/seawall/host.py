@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from seawall._story import Call, Source
     from seawall.admission import Admission
+    from seawall.effective import Effective
     from seawall.hub import Hub
     from seawall.outcome import Ending
-    from seawall.policy import Effective
     from seawall.runtime import Clock
     from seawall.snapshot import HostSnapshot
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.admission import Admission
     from seawall.book import Origin
+    from seawall.effective import Effective
     from seawall.events import AttemptStarted
     from seawall.policies.breaker import Breaker
-    from seawall.policy import Effective
     from seawall.runtime import Clock
     from seawall.stats.quantile import Quantiles
 

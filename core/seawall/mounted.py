@@ -98,7 +98,7 @@ def keep_alive(resilience: Resilience) -> float | None:
 
 def _attempts(resilience: Resilience) -> int:
     from seawall._describe import most_attempts
-    from seawall.policy import Effective
+    from seawall.effective import Effective
 
     return max((most_attempts(Effective(policy)) for policy in resilience.policies.values()), default=4)
 

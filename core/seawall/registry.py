@@ -17,8 +17,8 @@ from seawall.host import HostState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from seawall.effective import Effective
     from seawall.hub import Hub
-    from seawall.policy import Effective
     from seawall.runtime import Clock
 
 Key = tuple[str, str]

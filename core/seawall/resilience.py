@@ -15,13 +15,14 @@ from seawall.drivers import forks
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
 from seawall.hub import Hub
 from seawall.outcome import reject_async
-from seawall.policy import STATE_PARTS, Effective, Override, Policy
+from seawall.policy import STATE_PARTS, Override, Policy
 from seawall.routing import Route, Routing
 from seawall.scope import current
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from seawall.effective import Effective
     from seawall.events import Event
     from seawall.health.model import Health
     from seawall.host import HostState

@@ -17,9 +17,10 @@ from seawall.registry import Registry
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from seawall.effective import Effective
     from seawall.host import HostState
     from seawall.hub import Hub
-    from seawall.policy import Effective, Policy
+    from seawall.policy import Policy
     from seawall.registry import Key
     from seawall.runtime import Clock
 

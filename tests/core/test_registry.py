@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from seawall import Bulkhead, Policy, Resilience, Verdict
+from seawall.effective import Effective
 from seawall.flow import run
 from seawall.host import HostState
 from seawall.hub import Hub
 from seawall.outcome import Reason
-from seawall.policy import Effective
 from seawall.registry import Registry
 from seawall.testing import VirtualClock, simulate
 from tests.core.stage import (

@@ -21,7 +21,7 @@ from seawall import (
     TokenBudget,
     override,
 )
-from seawall.policy import Effective
+from seawall.effective import Effective
 from seawall.testing import VirtualClock
 from tests.core.stage import HOST, Request, Stage, answer, brittle, call_to, fault, only, visit, word
 

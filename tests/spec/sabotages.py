@@ -55,6 +55,7 @@ COUNTING = "core/seawall/counting.py"
 LEDGER = "core/seawall/ledger.py"
 RETRYING = "core/seawall/retrying.py"
 WAITING = "core/seawall/waiting.py"
+OPERATIONS = "core/seawall/operations.py"
 WINDOW = "core/seawall/stats/window.py"
 
 SETTLED_ONCE = """\
@@ -295,16 +296,16 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
      'every host."""\n        for state in ()'),
     ("S6.10", ROUTING, 'return [("provider", host), ("group", host)', 'return [("group", host)'),
     ("S6.10", RESILIENCE, "found[1].reset()", "self.reset_all()"),
-    ("S6.11", EXECUTION, "if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):",
+    ("S6.11", OPERATIONS, "if found is ErrorKind.TIMEOUT or isinstance(error, TimeoutError | errors.DeadlineExceeded):",
      "if found is ErrorKind.FOREIGN:"),
     ("S6.12", CLASSIFICATION, "return K.CONNECTION_REFUSED", "return K.CONNECTION_RESET"),
     ("S6.12", CLASSIFICATION, "return K.CONNECTION_RESET", "return K.TIMEOUT"),
-    ("S6.13", EXECUTION, "row = classification.of_status(status)", "row = None"),
-    ("S6.14", EXECUTION, "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
+    ("S6.13", OPERATIONS, "row = classification.of_status(status)", "row = None"),
+    ("S6.14", OPERATIONS, "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
      "errors.RateLimited: ErrorKind.QUOTA_EXCEEDED"),
-    ("S6.15", EXECUTION, "errors.CircuitOpen: ErrorKind.CIRCUIT_OPEN",
+    ("S6.15", OPERATIONS, "errors.CircuitOpen: ErrorKind.CIRCUIT_OPEN",
      "errors.CircuitOpen: ErrorKind.SERVICE_UNAVAILABLE"),
-    ("S6.16", EXECUTION, "if story is not None and story.attempts:", "if story is None:"),
+    ("S6.16", OPERATIONS, "if story is not None and story.attempts:", "if story is None:"),
     ("S6.17", ERRORS, "Reason.CIRCUIT_OPEN: (CircuitOpen", "Reason.CIRCUIT_OPEN: (BulkheadFull"),
     ("S6.18", ERRORS, "Reason.BULKHEAD_FULL: (BulkheadFull", "Reason.BULKHEAD_FULL: (RateLimited"),
     ("S6.18", ERRORS, 'facts["host"] = rejection.host', 'facts["host"] = policy'),
@@ -344,7 +345,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.11", COALESCING, "        lead.land(None)\n", "        pass\n"),
     ("S7.11", FLIGHTS, "return self._lead if flight.take(self._lead) else Next.WAIT", "return Next.GO"),
     ("S7.11", COALESCING, "        ends = min(ends, call.deadline)", "        pass"),
-    ("S7.12", EXECUTION, "call.copy = call.slot.came(", "call.slot.came("),
+    ("S7.12", OPERATIONS, "call.copy = call.slot.came(", "call.slot.came("),
     ("S7.12", CACHE, "Place(self.values, (operation.name, what))", 'Place(self.values, ("", what))'),
     ("S7.12", BOOK, "FallbackProvider | QueueForRetry | StaleResponse)]", "FallbackProvider | QueueForRetry)]"),
     ("S7.13", BOOK, "        _check_operations(text, policy)\n", ""),
@@ -508,7 +509,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W22b", CLASSIFICATION, "529: (K.SERVICE_UNAVAILABLE", "529: (K.INVALID_RESPONSE"),
     ("W22b", CLASSIFICATION, "if status < 400:", "if status < 200:"),
     ("W22c", ERRORS, "Reason.GATE: (RateLimited", "Reason.GATE: (CircuitOpen"),
-    ("W22c", EXECUTION, "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
+    ("W22c", OPERATIONS, "errors.RateLimited: ErrorKind.RATE_LIMIT_EXCEEDED",
      "errors.RateLimited: ErrorKind.TOO_MANY_REQUESTS"),
     ("W22d", CLASSIFICATION, "return _QUOTA.search(body) is not None and", "return _QUOTA.search(body) is None and"),
     ("W23a", LEDGER, "self.budget = open_budget(self.effective.budget, now)", "self.budget.balance(now)"),
