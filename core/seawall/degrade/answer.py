@@ -54,7 +54,7 @@ class Answer:
         self.content = content or b""
 
     @classmethod
-    def checked(cls, status: int, headers: list[tuple[str, str]], content: bytes) -> Answer:
+    def checked(cls, status: int, headers: Iterable[tuple[str, str]], content: bytes) -> Answer:
         """One whose parts are known to be what a server could say."""
         answer = cls.__new__(cls)
         answer.status, answer.headers, answer.content = status, tuple(headers), content

@@ -12,6 +12,7 @@ happened meanwhile that made it untrue: the caller changed something there (RFC 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
@@ -236,21 +237,21 @@ def _place(key: bytes) -> int:
 
 
 def _answer(record: Record, age: float, cache_status: str) -> Answer:
-    told = [*record.fields, ("age", str(int(min(age, MOST_SECONDS)))), ("cache-status", cache_status)]
+    told = (*record.fields, ("age", str(int(min(age, MOST_SECONDS)))), ("cache-status", cache_status))
     return Answer.checked(record.status, told, record.body)
 
 
 def _cache_status(left: float, sent: bool, status: int | None, why: str) -> str:
     """RFC 9211: `hit` if the request went nowhere, else `fwd`, and what came of it; never both (§2.1)."""
     whole = int(max(-MOST_SECONDS, min(left, MOST_SECONDS)) // 1)
-    words = ["seawall"]
+    what = "hit"
     if sent:
-        words.append("fwd=stale" if left <= 0 else "fwd=bypass")
+        what = "fwd=stale" if left <= 0 else "fwd=bypass"
         if status is not None:
-            words.append(f"fwd-status={status}")
-    else:
-        words.append("hit")
-    words.append(f"ttl={whole}")
-    if why:
-        words.append(f'detail="{_NOT_QUOTED.sub("?", why[:100])}"')
-    return "; ".join(words)
+            what += f"; fwd-status={status}"
+    return f"seawall; {what}; ttl={whole}{_detail(why)}"
+
+
+@lru_cache(64)
+def _detail(why: str) -> str:
+    return f'; detail="{_NOT_QUOTED.sub("?", why[:100])}"' if why else ""

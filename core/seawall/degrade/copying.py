@@ -83,5 +83,6 @@ def copy_of(call: Any, admission: Any, status: int, fields: Iterable[tuple[Any, 
     clock = call.state.clock
     elapsed = admission.headers_at - admission.started
     copy = Copy(slot) if slot.begin(status, fields, clock.monotonic(), clock.wall(), elapsed) else None
-    slot.copied_to(copy)
+    if slot.coalesces:
+        slot.copied_to(copy)
     return copy

@@ -15,6 +15,7 @@ exactly was asked. Both are keyed hashes: no credential, and no query, is kept.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
@@ -32,9 +33,8 @@ TAG_SIZE: Final = 16
 KEY_SIZE: Final = 32
 
 _CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
-_URL: Final = re.compile(
-    r"([A-Za-z][A-Za-z0-9+.-]*)://(?:([^/?#]*)@)?(\[[0-9A-Za-z:.%~_-]+\]|[^:/?#@\[\]]+)(?::([0-9]{0,5}))?([/?][^#]*)?(?:#.*)?\Z",
-    re.DOTALL,
+_ORIGIN: Final = re.compile(
+    r"([A-Za-z][A-Za-z0-9+.-]*)://(\[[0-9A-Za-z:.%~_-]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?\Z", re.DOTALL
 )
 
 
@@ -43,18 +43,28 @@ def target_of(url: str) -> tuple[str, str] | None:
 
     Path and query stay as sent: a server may tell `%7E` from `~`.
     """
-    parts = _URL.match(url)
+    scheme, _, rest = url.partition("#")[0].partition("://")
+    authority = rest.partition("/")[0].partition("?")[0]
+    userinfo, _, host = authority.rpartition("@")
+    origin, path = _origin(f"{scheme}://{host}"), rest[len(authority) :]
+    if origin is None:
+        return None
+    return userinfo, origin + path if path[:1] == "/" else f"{origin}/{path}"
+
+
+@lru_cache(256)
+def _origin(text: str) -> str | None:
+    """Scheme, host and port in one spelling; None for what is none. The same few are asked for all day long."""
+    parts = _ORIGIN.match(text)
     if parts is None:
         return None
-    scheme, userinfo, host, port, path = parts.groups()
+    scheme, host, port = parts.groups()
     try:
         origin = host_key(scheme.lower(), host, int(port) if port else None)
     except ValueError:
         return None
-    if origin[len(scheme) + 3 : len(scheme) + 4] in ("", ":"):  # nothing but dots and brackets is no host
-        return None
-    path = path or "/"
-    return userinfo or "", origin + (path if path[0] == "/" else "/" + path)
+    # Nothing but dots and brackets is no host.
+    return None if origin[len(scheme) + 3 : len(scheme) + 4] in ("", ":") else origin
 
 
 def origin_of(url: str) -> str:
@@ -79,9 +89,8 @@ def tag_of(
     if who is not None:
         parts = [b"key", _bytes(place), _bytes(who)]
     else:
-        parts = [b"seen", _bytes(place), _bytes(userinfo), b"%d" % identity if isinstance(identity, int) else b"="]
-        if isinstance(identity, str):
-            parts.append(_bytes(identity))
+        parts = [b"seen", _bytes(place), _bytes(userinfo) if userinfo else b""]
+        parts += (b"%d" % identity,) if isinstance(identity, int) else (b"=", _bytes(identity))
         for name, value in fields:
             if name in _CREDENTIALS:
                 parts += (name, value)
@@ -124,8 +133,11 @@ def keyed_with(secret: bytes) -> Keyed:
 
 def _digest(parts: list[bytes], keyed: Keyed, body: bytes) -> bytes:
     digest = keyed.copy()
-    # The repr of a list of bytes says where each of them ends, and is made in C.
-    digest.update(repr(parts).encode("ascii"))
+    text = b"\0".join(parts)
+    if text.count(b"\0") < len(parts):
+        digest.update(b"%d\0%b\0" % (len(parts), text))
+    else:  # in no header that can be sent: say where each part ends, which takes longer
+        digest.update(b"[%b" % repr(parts).encode("ascii"))
     if body:
         digest.update(body)
     return digest.digest()

@@ -159,14 +159,16 @@ def _read(fields: Iterable[Field]) -> tuple[list[tuple[str, str]], dict[str, str
     kept: list[tuple[str, str]] = []
     told: dict[str, str] = {}
     for name, value in fields:
-        name = name if isinstance(name, str) else name.decode("latin-1")
-        value = value if isinstance(value, str) else value.decode("latin-1")
+        if isinstance(name, bytes):
+            name = name.decode("latin-1")
+        if isinstance(value, bytes):
+            value = value.decode("latin-1")
         low = name.lower()
         told[low] = f"{told[low]}, {value}" if low in told else value
         if low not in _HOP_BY_HOP:
             kept.append((name, value))
-        if len(told) > MOST_FIELDS or len(kept) > MOST_FIELDS:
-            return None
+    if len(told) > MOST_FIELDS or len(kept) > MOST_FIELDS:
+        return None
     if "connection" in told:
         named = {name.strip().lower() for name in told["connection"].split(",")}
         kept = [pair for pair in kept if pair[0].lower() not in named]

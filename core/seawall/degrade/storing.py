@@ -129,14 +129,16 @@ def terms_of(told: Mapping[str, str], uncounted: Collection[str], wall: float, e
     # one. RFC 9111 allows to keep it.
     if "set-cookie" in told or "set-cookie2" in told or "www-authenticate" in told:
         return Fate.REPLACE
-    if told.get("transfer-encoding", "").strip().lower() not in ("", "chunked", "identity"):
+    coding = told.get("transfer-encoding")
+    if coding is not None and coding.strip().lower() not in ("", "chunked", "identity"):
         return Fate.REPLACE  # a body compressed for the transfer only: the coding would be lost
     date = timestamp(told.get("date", ""))
     lifetime = _lifetime(control, told, date, wall)
     grace = seconds(control, "stale-if-error")
     if "must-revalidate" in control:
         grace = 0.0
-    age = _seconds(told.get("age", "0").partition(",")[0].strip())
+    said = told.get("age")
+    age = 0.0 if said is None else _seconds(said.partition(",")[0].strip())
     apparent = max(0.0, wall - date) if date is not None else 0.0
     return Terms(lifetime, inf if grace is None else grace, max(apparent, age + max(0.0, elapsed)))
 
@@ -147,8 +149,13 @@ def varies(vary: str, uncounted: Collection[str]) -> bool:
         return False
     if len(vary) > LONGEST_FIELD:
         return True
-    names = [name.strip().lower() for name in vary.split(",")]
-    return "*" in names or any(name in uncounted for name in names)
+    names = _names(vary)
+    return "*" in names or not names.isdisjoint(uncounted)
+
+
+@lru_cache(256)
+def _names(text: str) -> frozenset[str]:
+    return frozenset([name.strip().lower() for name in text.split(",")])
 
 
 @lru_cache(256)
@@ -176,6 +183,7 @@ def seconds(directives: Directives, name: str) -> float | None:
     return None if argument is None else _seconds(argument)
 
 
+@lru_cache(256)
 def _seconds(text: str) -> float:
     return float(min(int(text), MOST_SECONDS)) if _SECONDS.match(text) else 0.0
 

@@ -180,6 +180,8 @@ fields = st.lists(st.tuples(st.sampled_from(["accept", "cookie", "x"]), st.text(
 @example([("accept", "xy")], [("accept", ""), ("x", "y")], b"", b"")
 @example([("x", "a")], [("x", "")], b"", b"a")
 @example([("x", "a', b'b")], [("x", "a"), ("b", "")], b"", b"")
+@example([("x", "a\0x\0b")], [("x", "a"), ("x", "b")], b"", b"")
+@example([("x", "a\0")], [("x", "a")], b"", b"\0")
 @example([("cookie", "xy"), ("x", "")], [("cookie", "x"), ("x", "y")], b"", b"")
 def test__fields_and_body__equal_keys_only_for_equal_questions(
     one: list[tuple[str, str]], other: list[tuple[str, str]], body: bytes, another: bytes
