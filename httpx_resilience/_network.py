@@ -75,6 +75,17 @@ def needs_scopes(transport: Any) -> bool:
     return bool(getattr(pool, "_http2", False)) or not isinstance(backend, _Backend) or not backend.is_native
 
 
+def goes_straight(transport: Any) -> bool:
+    """Does each request go to the host its URL names, by no proxy, Unix socket or address of this transport's own?"""
+    pool: Any = getattr(transport, "_pool", None)
+    core = _core_of(pool)
+    if core is None or type(pool) not in (core.ConnectionPool, core.AsyncConnectionPool):
+        return False
+    if getattr(pool, "_proxy", None) is not None:  # of newer versions; older ones have pools of other classes
+        return False
+    return getattr(pool, "_uds", "unknown") is None and getattr(pool, "_local_address", "unknown") is None
+
+
 def left_behind(transport: Any) -> list[Any]:
     """Connections to be closed, after an error before there was one.
 

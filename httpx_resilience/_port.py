@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from httpx_resilience._ahead import ReadingAhead
 from httpx_resilience._clocks import as_given, given_timeouts, timed
-from httpx_resilience._network import close_all, left_behind, needs_scopes
+from httpx_resilience._network import close_all, goes_straight, left_behind, needs_scopes
 from httpx_resilience._upload import give_back, is_lent, lend
 from seawall.degrade.answer import Answer
 from seawall.degrading import on_behalf
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Port(ReadingAhead):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("_serial", "admission", "inner", "is_hard", "library", "resilience", "upload", "uploads")
+    __slots__ = ("_is_plain", "_serial", "admission", "inner", "is_hard", "library", "resilience", "upload", "uploads")
 
     admission: type[Admission]
     upload: Any
@@ -50,6 +50,9 @@ class Port(ReadingAhead):
         self.resilience = resilience
         self.is_hard = is_hard
         self._serial = serial
+        is_own = type(inner) in (library.transport, library.async_transport)
+        self._is_plain = is_own and resilience.hard_deadlines and goes_straight(inner)
+        """What it brings without TLS is what any other would bring."""
 
     def error(self, call: Call, error: Exception) -> Outcome:
         return self.library.outcome(error)
@@ -83,7 +86,7 @@ class Port(ReadingAhead):
 
     def identity(self, call: Call) -> str | int:
         # The SSL context does not tell whether it holds a client certificate.
-        return self._serial if call.request.url.scheme == "https" else 0
+        return self._serial if not self._is_plain or call.request.url.scheme == "https" else 0
 
     def content(self, call: Call) -> bytes | None:
         stream = call.request.stream

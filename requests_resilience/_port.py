@@ -11,6 +11,7 @@ from requests import Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
+from requests.utils import select_proxy
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
@@ -193,11 +194,13 @@ class Port(Threads):
         return list(call.request.headers.items())
 
     def identity(self, call: Call) -> str | int:
-        """The client's certificate, and how the server's is checked; somebody else's adapter may hide its own."""
-        _, _, verify, cert, _ = call.sending
+        """The client's certificate, how the server's is checked, and the proxy, which may let in one and not another;
+        somebody else's adapter may hide its own."""
+        _, _, verify, cert, proxies = call.sending
         if type(self._adapter) is not HTTPAdapter:
             return self._serial
-        return "" if cert is None and verify is True else f"{cert!r} {verify!r}"
+        proxy = select_proxy(call.request.url, proxies)
+        return "" if cert is None and verify is True and proxy is None else f"{cert!r} {verify!r} {proxy!r}"
 
     def content(self, call: Call) -> bytes | None:
         return content_of(call)

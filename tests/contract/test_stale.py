@@ -14,6 +14,7 @@ import seawall
 from seawall import SqliteStore, StaleResponse
 from tests.contract import steps
 from tests.contract.clients import Kit
+from tests.contract.fakes import always_busy
 from tests.contract.peer import Peer
 from tests.contract.settings import only, retrying, tripping
 from tests.contract.steps import answer
@@ -282,3 +283,30 @@ async def test__compressed_and_empty__is_given_again(kit: Kit, peer: Peer) -> No
         for _ in range(2):
             got = await client.get(peer / "x")
             assert (got.status, got.body) == (200, b"")
+
+
+async def test__another_server_under_the_same_name__is_not_the_one_that_answered(kit: Kit) -> None:
+    resilience = only(degrade=[StaleResponse()])
+    async with kit.mounted(resilience, fake=kit.fake()) as one, kit.mounted(resilience, fake=kit.fake(always_busy)) as other:
+        assert (await one.get("http://app.test/x")).body == b"fake"
+        assert (await other.get("http://app.test/x")).status == 503
+
+
+async def test__another_proxy__may_let_somebody_else_in(kit: Kit, peer: Peer, other: Peer) -> None:
+    peer.script(GOOD, answer(503))
+    other.script(answer(503))
+    resilience = only(degrade=[StaleResponse()])
+    url = "http://app.test/x"
+    async with kit.mounted(resilience, proxy=peer.url) as client:
+        assert (await client.get(url)).body == b"remembered"
+        assert (await client.get(url)).body == b"remembered"
+    async with kit.mounted(resilience, proxy=other.url) as client:
+        assert (await client.get(url)).status == 503
+
+
+async def test__clients_one_after_the_other__find_what_was_remembered(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(503))
+    resilience = only(degrade=[StaleResponse()])
+    for _ in range(2):
+        async with kit.mounted(resilience) as client:
+            assert (await client.get(peer / "x")).body == b"remembered"
