@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall.classification import streams
 from seawall.degrade.flights import STALLED, Lead, Next, Seat
 from seawall.flow import Failed, run
 from seawall.outcome import Ending, Reason, Rejection, Verdict
@@ -27,6 +26,8 @@ _LONGEST: Final = 90.0
 async def run_together(call: Call, runtime: Runtime) -> Any:
     """`run`, or the answer of an equal request that is on its way."""
     clock, now = call.state.clock, call.started
+    if call.policy.stream:  # whatever is asked, and perhaps for hours
+        return await run(call, runtime)
     found: Any = call.slot.join(now, runtime.thread(), blocks=runtime.blocks)
     if isinstance(found, Seat):
         found = await _follow(call, found, runtime)
@@ -76,7 +77,7 @@ async def _lead(call: Call, lead: Lead, runtime: Runtime, now: float) -> Any:
     elif isinstance(result, Rejection | Failed) or not _is_good(call):
         lead.land(None)
     else:
-        call.slot.offer(lead, call.state.clock.monotonic(), streams=call.policy.stream or streams(result))
+        call.slot.offer(lead, call.state.clock.monotonic())
     return result
 
 

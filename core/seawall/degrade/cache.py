@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall.degrade.answer import Answer
 from seawall.degrade.fields import NOISE
 from seawall.degrade.flights import Flights, Lead, join
-from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, origin_of, rest_of, tag_of
+from seawall.degrade.key import TAG_SIZE, in_order, keyed_with, origin_of, rest_of, tag_of, target_of
 from seawall.degrade.record import Record, decode, encode
 from seawall.degrade.slot import Slot
 from seawall.degrade.storing import MOST_SECONDS, Fate, Wish, wish_of
@@ -106,13 +106,14 @@ class StaleState:
                 return None
         elif isinstance(identity, int) and identity and self.store.survives:
             return None  # such a number means somebody else in another process
-        tag = tag_of(str(request.url), ordered, identity, who, self._keyed)
-        if tag is None:
+        target = target_of(str(request.url))
+        if target is None:
             return None
+        tag = tag_of(target, ordered, identity, who, self._keyed)
         rest = rest_of(method, ordered, self._uncounted, body or b"", self._keyed) if remembers else b""
         slot = Slot(self, method, tag, rest, wish, next(self._ticks))
         if self.config.coalesce:
-            slot.origin = hash(origin_of(str(request.url))) % _PLACES
+            slot.origin = hash(origin_of(target[1])) % _PLACES
         return slot
 
     def place(self, operation: Any) -> Place | None:

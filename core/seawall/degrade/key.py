@@ -67,24 +67,24 @@ def _origin(text: str) -> str | None:
     return None if origin[len(scheme) + 3 : len(scheme) + 4] in ("", ":") else origin
 
 
-def origin_of(url: str) -> str:
-    """Scheme, host and port in one spelling; empty for what is not the URL of a host."""
-    target = target_of(url)
-    return "" if target is None else "/".join(target[1].split("/", 3)[:3])
+def origin_of(place: str) -> str:
+    """Scheme, host and port of a URL in one spelling."""
+    return "/".join(place.split("/", 3)[:3])
 
 
 def tag_of(
-    url: str, fields: Iterable[tuple[bytes, bytes]], identity: str | int, who: str | None, keyed: Keyed
-) -> bytes | None:
-    """Who asks, and where. `who`: what the user's `key=` said, in place of all we see; None: there is no such key.
+    target: tuple[str, str],
+    fields: Iterable[tuple[bytes, bytes]],
+    identity: str | int,
+    who: str | None,
+    keyed: Keyed,
+) -> bytes:
+    """Who asks, and where (`target_of`). `who`: what the user's `key=` said, in place of all we see.
 
     `identity` is what the mount knows of the caller beside the request: a name that means the same in every process (a
     certificate's path), or a number that means something in this one only (the transport whose certificate we cannot
     see).
     """
-    target = target_of(url)
-    if target is None:
-        return None
     userinfo, place = target
     if who is not None:
         parts = [b"key", _bytes(place), _bytes(who)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
+from seawall.classification import STREAMS
 from seawall.degrade.key import TAG_SIZE
 from seawall.degrade.record import MOST_FIELDS, Record
 from seawall.degrade.storing import Fate, Terms, Wish, fate_of, terms_of
@@ -40,7 +41,7 @@ _HOP_BY_HOP: Final = frozenset(
 class Slot:
     """One request's place in the cache."""
 
-    __slots__ = ("_copy", "_length", "_record", "_state", "began", "key", "method", "origin", "tag", "wish")
+    __slots__ = ("_copy", "_length", "_record", "_state", "_streams", "began", "key", "method", "origin", "tag", "wish")
 
     def __init__(self, state: StaleState, method: str, tag: bytes, rest: bytes, wish: Wish | None, began: int) -> None:
         self._state = state
@@ -58,6 +59,8 @@ class Slot:
         """What will be remembered, once the body is there."""
         self._length = ""
         """Of the body, as its server says."""
+        self._streams = False
+        """It comes piece by piece, perhaps for hours."""
 
     @property
     def coalesces(self) -> bool:
@@ -93,6 +96,7 @@ class Slot:
                 if self.method != "HEAD" and not _fits(length, state.config.max_body):
                     return False
                 self._length = length
+                self._streams = told.get("content-type", "").partition(";")[0].strip().lower() in STREAMS
                 received = wall if state.store.survives else now
                 self._record = Record(status, kept, b"", received, wall, terms.lifetime, terms.grace, terms.age)
                 return True
@@ -122,11 +126,11 @@ class Slot:
         """`StaleState.share`."""
         return self._state.share(record, wall)
 
-    def offer(self, lead: Lead, now: float, *, streams: bool) -> None:
+    def offer(self, lead: Lead, now: float) -> None:
         """The headers are here, and good: whoever waits gets the answer when it is whole, if it is one to share."""
         record, copy = self._record, None if self._copy is None else self._copy()
         # Without a grace, not to be given once it is stale: so neither to somebody who did not ask for it himself.
-        if record is None or copy is None or streams or (record.grace <= 0 and record.age >= record.lifetime):
+        if record is None or copy is None or self._streams or (record.grace <= 0 and record.age >= record.lifetime):
             self._state.stay_alone(self, now)
             lead.land(None)
         else:

@@ -55,14 +55,14 @@ class Caller:
     def answer(self, found: Any) -> Answer:
         return self.slot.share(found, self.party.cache.wall)
 
-    def headers(self, status: int = 200, *, streams: bool = False, **fields: str) -> None:
+    def headers(self, status: int = 200, **fields: str) -> None:
         """A good answer begins."""
         cache = self.party.cache
         pairs = [(name.replace("_", "-"), value) for name, value in fields.items()]
         self.copy = Copy(self.slot) if self.slot.begin(status, pairs, cache.now, cache.wall, 0) else None
         self.slot.copied_to(self.copy)
         if self.lead is not None:
-            self.slot.offer(self.lead, cache.now, streams=streams)
+            self.slot.offer(self.lead, cache.now)
             self.lead = None
 
     def body(self, *pieces: bytes) -> None:
@@ -217,7 +217,8 @@ UNSHARED: dict[str, tuple[int, dict[str, Any]]] = {
     "varies by anything": (200, {"vary": "*"}),
     "varies by what does not count": (200, {"vary": "x-request-id"}),
     "too long": (200, {"content_length": "9" * 12}),
-    "streams": (200, {"streams": True}),
+    "events": (200, {"content_type": "text/event-stream; charset=utf-8"}),
+    "lines": (200, {"content_type": "Application/x-ndjson"}),
     "404": (404, {}),
     "a redirect for now": (302, {}),
     "not modified": (304, {}),

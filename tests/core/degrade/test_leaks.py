@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from seawall.degrade import cache as cache_module
-from seawall.degrade import key as key_module
 from seawall.degrade import slot as slot_module
 from seawall.degrade import storing
 from seawall.degrade.storing import Fate
@@ -49,13 +48,13 @@ def in_url(change: Callable[[str, str], tuple[str, str]]) -> Patch:
     """`change(userinfo, URL)`: what is left of them."""
 
     def sabotage(patch: pytest.MonkeyPatch) -> None:
-        real = key_module.target_of
+        real = cache_module.target_of
 
         def target_of(url: str) -> tuple[str, str] | None:
             found = real(url)
             return None if found is None else change(*found)
 
-        patch.setattr(key_module, "target_of", target_of)
+        patch.setattr(cache_module, "target_of", target_of)
 
     return sabotage
 
@@ -135,7 +134,7 @@ SABOTAGES: dict[str, Patch] = {
     "method": in_rest(lambda method, *rest: ("", *rest)),
     "body": in_rest(lambda method, fields, ignored, body, keyed: (method, fields, ignored, b"", keyed)),
     "who": in_tag(lambda url, fields, identity, who, keyed: (url, (), 0, "", keyed)),
-    "where": in_tag(lambda url, *rest: ("https://a.test/", *rest)),
+    "where": in_tag(lambda target, *rest: ((target[0], "https://a.test/"), *rest)),
     "what": instead(cache_module, "rest_of", lambda *_: b"r" * 16),
     "no-store": without_directive("no-store"),
     "no-cache": without_directive("no-cache"),
