@@ -16,7 +16,7 @@ from tests.contract import steps
 from tests.contract.clients import Kit
 from tests.contract.fakes import always_busy
 from tests.contract.peer import Peer
-from tests.contract.settings import only, retrying, tripping
+from tests.contract.settings import RECOVERS_IN, only, recovering, retrying, tripping
 from tests.contract.steps import answer
 
 GOOD = answer(200, b"remembered", headers=[("x-kind", "good")])
@@ -49,6 +49,18 @@ async def test__network_fails__and_we_refuse__too(kit: Kit, peer: Peer) -> None:
         for _ in range(3):
             assert (await client.get(peer / "x")).body == b"remembered"
     assert peer.count == 2
+
+
+async def test__circuit_closes__the_next_request_goes_to_the_host_and_is_remembered_anew(kit: Kit, peer: Peer) -> None:
+    peer.script(GOOD, answer(503), answer(200, b"newer"), answer(503))
+    resilience = only(degrade=[StaleResponse()], breaker=recovering(failure_threshold=1))
+    async with kit.mounted(resilience) as client:
+        got = [(await client.get(peer / "x")).body for _ in range(3)]
+        assert (got, peer.count) == ([b"remembered"] * 3, 2)
+        await kit.sleep(RECOVERS_IN)
+        assert peer.count == 2, "nobody asks in the background"
+        got = [(await client.get(peer / "x")).body for _ in range(2)]
+        assert (got, peer.count) == ([b"newer"] * 2, 4)
 
 
 async def test__retries__come_first(kit: Kit, peer: Peer) -> None:
@@ -287,7 +299,10 @@ async def test__compressed_and_empty__is_given_again(kit: Kit, peer: Peer) -> No
 
 async def test__another_server_under_the_same_name__is_not_the_one_that_answered(kit: Kit) -> None:
     resilience = only(degrade=[StaleResponse()])
-    async with kit.mounted(resilience, fake=kit.fake()) as one, kit.mounted(resilience, fake=kit.fake(always_busy)) as other:
+    async with (
+        kit.mounted(resilience, fake=kit.fake()) as one,
+        kit.mounted(resilience, fake=kit.fake(always_busy)) as other,
+    ):
         assert (await one.get("http://app.test/x")).body == b"fake"
         assert (await other.get("http://app.test/x")).status == 503
 

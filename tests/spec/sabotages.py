@@ -38,6 +38,8 @@ HEALTH_RULES = "core/seawall/health/rules.py"
 HOST = "core/seawall/host.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
 IDEMPOTENCY = "core/seawall/idempotency.py"
+HTTPX_PORT = "httpx_resilience/_port.py"
+REQUESTS_PORT = "requests_resilience/_port.py"
 HTTPX_NETWORK = "httpx_resilience/_network.py"
 JUDGING = "core/seawall/judging.py"
 MOUNTED = "core/seawall/mounted.py"
@@ -339,7 +341,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.08", MEMORY, "self._records.move_to_end(key)", "key"),
     ("S7.09", CACHE, "if slot.wish is not None or slot.method not in _SAFE", "if True or slot.method not in _SAFE"),
     ("S7.09", STALE_KEY, "            if name in _CREDENTIALS:", "            if name == b'-':"),
-    ("S7.10", SLOT, "if record is None or copy is None or streams or (", "if copy is None or ("),
+    ("S7.10", SLOT, "if record is None or copy is None or self._streams or (", "if copy is None or ("),
     ("S7.10", STORING, '    if "set-cookie" in told or', "    if"),
     ("S7.10", FLIGHTS, "if other is None or other.began > since:", "if True:"),
     ("S7.11", COALESCING, "        lead.land(None)\n", "        pass\n"),
@@ -349,6 +351,12 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.12", CACHE, "Place(self.values, (operation.name, what))", 'Place(self.values, ("", what))'),
     ("S7.12", BOOK, "FallbackProvider | QueueForRetry | StaleResponse)]", "FallbackProvider | QueueForRetry)]"),
     ("S7.13", BOOK, "        _check_operations(text, policy)\n", ""),
+    ("S7.14", CACHE, "        if data is not None:\n            until",
+     "        if data is not None and self.store.get(slot.key, record.received) is None:\n            until"),
+    ("S7.15", STALE_KEY, "if name not in uncounted and name not in _CREDENTIALS:", 'if name == b"accept":'),
+    ("S7.15", HTTPX_PORT, "return self._serial if not self._is_plain or call", "return self._serial if call"),
+    ("S7.16", HTTPX_PORT, "if self.library.can_decode(answer) else None", "if True else None"),
+    ("S7.16", REQUESTS_PORT, "if not _can_decode(answer):", "if False:"),
     # 8 Health
     ("S8.01", RESILIENCE, "timestamp=self.clock.wall()", "timestamp=self.clock.monotonic()"),
     ("S8.02", HEALTH, "return worst(part for host in self.hosts() for part in host)", "return worst(self.breakers)"),
