@@ -2,10 +2,10 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench docs pictures fuzz
+.PHONY: help setup test demo check bench docs pictures fuzz prove-bugs
 
 help:  ## what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 setup:  ## make .venv; the others do it when needed
 	@$(DEV) setup
@@ -30,3 +30,6 @@ pictures:  ## take the pictures of the health page in docs/ anew
 
 fuzz:  ## what reads outside data, fuzzed for a while (ARGS: seconds for each, names)
 	@$(DEV) fuzz $(ARGS)
+
+prove-bugs:  ## make bugs that others had, one at a time, and see what catches them (ARGS: names)
+	@$(DEV) prove-bugs $(ARGS)

@@ -175,6 +175,11 @@ def fuzz(arguments: Sequence[str]) -> int:
     return run([str(python), "scripts/fuzz.py", *arguments])
 
 
+def prove_bugs(arguments: Sequence[str]) -> int:
+    """make each bug of tests/seeded/bugs.py and see what catches it; arguments: names of bugs"""
+    return setup() or run([PYTHON, "scripts/prove_bugs.py", *arguments])
+
+
 def docs(arguments: Sequence[str]) -> int:
     """build the documentation as a site, in site/; a broken link fails"""
     return setup() or run([str(BIN / "zensical"), "build", "--strict", *arguments])
@@ -189,6 +194,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "docs": docs,
     "pictures": pictures,
     "fuzz": fuzz,
+    "prove-bugs": prove_bugs,
     "oldest": oldest,
     "wheel": wheel,
 }

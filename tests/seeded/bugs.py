@@ -17,14 +17,15 @@ COUNTING = "core/seawall/counting.py"
 FALLBACK = "core/seawall/degrade/fallback.py"
 FLOW = "core/seawall/flow.py"
 HOST = "core/seawall/host.py"
-JUDGING = "core/seawall/judging.py"
 KEY = "core/seawall/degrade/key.py"
 LEDGER = "core/seawall/ledger.py"
 MEMORY = "core/seawall/stores/memory.py"
 REGISTRY = "core/seawall/registry.py"
 RESILIENCE = "core/seawall/resilience.py"
 RETRY = "core/seawall/policies/retry.py"
+RETRYING = "core/seawall/retrying.py"
 STORING = "core/seawall/degrade/storing.py"
+WAITING = "core/seawall/waiting.py"
 WINDOW = "core/seawall/stats/window.py"
 
 BUGS = [
@@ -78,7 +79,7 @@ BUGS = [
      RETRY, "    if not request.body:\n        return Ending.BODY_NOT_REPLAYABLE", "    if request is None:\n"
      "        return Ending.BODY_NOT_REPLAYABLE"),
     ("budget-free", "retries cost nothing",
-     JUDGING, "        if not state.withdraw(now):", "        if state.withdraw(now) is None:"),
+     RETRYING, "        if not state.withdraw(now):", "        if state.withdraw(now) is None:"),
     ("budget-from-failures", "failed calls pay for retries, too",
      COUNTING, "    if verdict is Verdict.SUCCESS:\n        ledger.budget.deposit()",
      "    if True:\n        ledger.budget.deposit(10)"),
@@ -89,11 +90,11 @@ BUGS = [
     ("no-jitter", "clients that failed together come back together",
      BACKOFF, "            return u * delay\n", "            return delay\n"),
     ("retry-after-ignored", "the server's own delay is not obeyed",
-     JUDGING, "    if asked:  # 0", "    if asked is False:  # 0"),
+     RETRYING, "    if asked:  # 0", "    if asked is False:  # 0"),
     ("retry-after-early", "a retry comes before the server wanted it",
      BACKOFF, "    return server_delay + u *", "    return server_delay / 2 + u *"),
     ("retry-after-slept-out", "a delay of an hour is slept out",
-     JUDGING, "    if asked is not None and asked > retry.max_retry_after:", "    if asked is not None and asked < 0:"),
+     RETRYING, "    if asked is not None and asked > retry.max_retry_after:", "    if asked is not None and asked < 0:"),
     ("retry-after-raises", "a malformed Retry-After ends in an exception",
      CLASSIFICATION, "    if _SECONDS.match(value):", "    if value:"),
     ("gate-private", "only the call that was told waits",
@@ -101,22 +102,22 @@ BUGS = [
     ("gate-uncapped", "a server can hold everybody back for years",
      COUNTING, "        asked = min(asked, MAX_GATE)", "        asked = asked + 0"),
     ("max-elapsed-ignored", "attempts start long after the call began",
-     JUDGING, "retry.max_elapsed is not None and start - call.started > retry.max_elapsed",
+     RETRYING, "retry.max_elapsed is not None and start - call.started > retry.max_elapsed",
      "retry.max_elapsed is not None and start < 0"),
     # -- time
     ("attempt-after-deadline", "an attempt starts after the deadline",
      FLOW, "state.admit(admission, now) if call.deadline is None or now < call.deadline else too_late(call, now)",
      "state.admit(admission, now)"),
     ("sleeps-over-deadline", "the backoff ignores the deadline",
-     JUDGING, "(call.deadline is not None and start + state.usual_time() >= call.deadline)",
+     RETRYING, "(call.deadline is not None and start + state.usual_time() >= call.deadline)",
      "(call.deadline is not None and start < 0)"),
     ("queue-over-deadline", "a waiter is served after its deadline",
-     FLOW, "            if ends is not None and now >= ends:\n                refused = too_late",
+     WAITING, "            if ends is not None and now >= ends:\n                refused = too_late",
      "            if ends is not None and now < 0:\n                refused = too_late"),
     ("deadline-renewed", "every attempt gets the whole time again",
-     FLOW, "        call.waited = now - began\n",
-     "        call.waited = now - began\n        if call.deadline is not None:\n"
-     "            call.deadline += now - call.started\n"),
+     FLOW, "        call.waited = state.now() - now\n",
+     "        call.waited = state.now() - now\n        if call.deadline is not None:\n"
+     "            call.deadline += state.now() - call.started\n"),
     # -- bulkhead
     ("one-permit-more", "one attempt more than the limit",
      BULKHEAD, "if len(self.live) + len(queue.granted) < self.limit and not queue.waiting:",
@@ -128,26 +129,27 @@ BUGS = [
     ("queue-unbounded", "any number may wait",
      BULKHEAD, "or len(queue) >= self.config.max_queue:", "or len(queue) < 0:"),
     ("wake-up-lost", "a free permit is granted and nobody is told",
-     LEDGER, "        return self.bulkhead.grant(now)\n", "        self.bulkhead.grant(now)\n        return []\n"),
+     LEDGER, "        return sent_away + self.bulkhead.grant(now)\n",
+     "        self.bulkhead.grant(now)\n        return sent_away\n"),
     ("grant-never-lapses", "a permit granted to a dead waiter is gone",
      BULKHEAD, "if now - since >= CLAIM_WITHIN]", "if now < 0]"),
     ("grant-leaks", "a waiter that gives up keeps what it was granted",
      BULKHEAD, "        ticket.turn = Turn.GONE\n        self.granted.pop(ticket, None)\n        try:",
      "        ticket.turn = Turn.GONE\n        try:"),
     ("held-while-sleeping", "the permit is held during the backoff",
-     FLOW, "            _settle(call, admission, last, now)\n            refused = state.refuses(call, now)",
-     "            call._held = admission\n            refused = state.refuses(call, now)"),
+     FLOW, "        _settle(call, admission, last, now)\n        refused = state.refuses(call, now)",
+     "        call._held = admission\n        refused = state.refuses(call, now)"),
     ("waits-after-opening", "waiters go on waiting for a circuit that opened",
-     LEDGER, "if self._is_closed or type(self.breaker.phase) in (Open, Isolated):", "if self._is_closed:"),
+     LEDGER, "        if type(self.breaker.phase) in (Open, Isolated):", "        if self._is_closed:"),
     # -- what comes back, and what is told
     ("error-of-another-type", "the caller gets an exception the bare client never raises",
      FLOW, "    assert error is not None\n    return Failed(error)", "    return Failed(RuntimeError(str(error)))"),
     ("answer-swallowed", "the last answer is replaced by an error",
-     FLOW, "    if last.response is not None and not last.raises:\n        call.note(",
-     "    if last.response is not None and not last.raises and outcome.kind is None:\n        call.note("),
+     FLOW, "    if last.response is not None and not last.raises:\n        _note(",
+     "    if last.response is not None and not last.raises and outcome.kind is None:\n        _note("),
     ("answer-leaked", "an answer that is not wanted keeps its connection",
-     FLOW, "                await runtime.discard(response, admission)\n                last.response = None",
-     "                last.response = None"),
+     FLOW, "            await runtime.discard(last.response, admission)\n            last.response = None",
+     "            last.response = None"),
     ("told-twice", "a call ends twice",
      FLOW, "                    if state.hub.following:\n                        telling.call_ended(call)\n                    last = None",
      "                    if state.hub.following:\n                        telling.call_ended(call)\n"
