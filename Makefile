@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench docs pictures fuzz prove-bugs
+.PHONY: help setup test demo check bench docs pictures fuzz prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -33,3 +33,6 @@ fuzz:  ## what reads outside data, fuzzed for a while (ARGS: seconds for each, n
 
 prove-bugs:  ## make bugs that others had, one at a time, and see what catches them (ARGS: names)
 	@$(DEV) prove-bugs $(ARGS)
+
+prove:  ## run the long proofs, half an hour or more (ARGS name some of them)
+	@$(DEV) prove $(ARGS)

@@ -185,6 +185,11 @@ def docs(arguments: Sequence[str]) -> int:
     return setup() or run([str(BIN / "zensical"), "build", "--strict", *arguments])
 
 
+def prove(arguments: Sequence[str]) -> int:
+    """run the long proofs; arguments name some of those in scripts/prove.py"""
+    return setup() or run([PYTHON, "scripts/prove.py", *arguments])
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "setup": setup,
     "test": test,
@@ -195,6 +200,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "pictures": pictures,
     "fuzz": fuzz,
     "prove-bugs": prove_bugs,
+    "prove": prove,
     "oldest": oldest,
     "wheel": wheel,
 }
@@ -206,7 +212,7 @@ def main(arguments: Sequence[str]) -> int:
         return COMMANDS[name](rest)
     print("usage: python scripts/dev.py COMMAND [ARGUMENTS]\n")
     for known, command in COMMANDS.items():
-        print(f"  {known:<8} {command.__doc__}")
+        print(f"  {known:<10} {command.__doc__}")
     return 0 if name in ("help", "-h", "--help") else 2
 
 

@@ -1,6 +1,6 @@
 """kill -9 at any point: nothing that was acknowledged is lost, and under a key nothing has two effects.
 
-`SEAWALL_KILLS=1000` kills as many workers as that, instead of a few.
+`SEAWALL_KILLS=1000` kills as many workers as that, instead of a few: `make prove ARGS=kills`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,6 @@ def test__workers_killed_at_random__lose_nothing_and_double_nothing(seed: int, p
     assert set(shop.effects.values()) == {1}
     assert shop.wrong == []
     print(
-        f"{min(KILLS, ROUND)} kills, {len(acknowledged)} acknowledged, {len(shop.effects)} effects, "
-        f"{shop.requests.total()} requests"
+        f"figures: {min(KILLS, ROUND)} kills, {len(acknowledged)} acknowledged, {len(shop.effects)} effects, "
+        f"{shop.requests.total()} requests, 0 lost, 0 doubled"
     )

@@ -80,9 +80,7 @@ def decode(data: bytes) -> Record | None:
     start = _HEAD.size + fields_size
     if version != _VERSION or not 200 <= status <= 599 or start + body_size != len(data):
         return None
-    if not (isfinite(received) and isfinite(wall) and isfinite(lifetime) and isfinite(age)):
-        return None
-    if not (lifetime >= 0 and grace >= 0 and age >= 0):
+    if not (isfinite(received + wall + lifetime + age) and lifetime >= 0 and grace >= 0 and age >= 0):
         return None
     if fields_size > 4 * LONGEST_FIELDS:
         return None

@@ -1,7 +1,6 @@
 """Nobody is ever given another's answer, nor one that is too old, untrue, or was not to be remembered.
 
-Asked a million times (a minute or two), instead of 20,000, by
-`SEAWALL_LEAK_REQUESTS=1000000 pytest tests/core/degrade/test_leaks.py -k nobody_is`. Each sabotage takes one part of
+Asked a million times, instead of 20,000, with `SEAWALL_LEAK_REQUESTS=1000000`: `make prove ARGS=leaks`. Each sabotage takes one part of
 the key, or one rule, out of the cache: the oracle must notice.
 """
 
@@ -29,6 +28,7 @@ def test__nobody_is_given_what_is_not_theirs(seed: int) -> None:
     world.run(EACH)
     assert world.seen["given"] > EACH / 20, "it has to give something to be tested"
     assert CANARY not in world.leftovers()
+    print(f"figures: {EACH} requests, {world.seen['given']} given from memory, 0 of them not theirs")
 
 
 Patch = Callable[[pytest.MonkeyPatch], None]
