@@ -1,7 +1,7 @@
 """Nobody is ever given another's answer, nor one that is too old, untrue, or was not to be remembered.
 
-Asked a million times, instead of 20,000, with `SEAWALL_LEAK_REQUESTS=1000000`: `make prove ARGS=leaks`. Each sabotage takes one part of
-the key, or one rule, out of the cache: the oracle must notice.
+Asked a million times, instead of 20,000, with `SEAWALL_LEAK_REQUESTS=1000000`: `make prove ARGS=leaks`. Each sabotage
+takes one part of the key, or one rule, out of the cache: the oracle must notice.
 """
 
 from __future__ import annotations
