@@ -121,8 +121,9 @@ def _take_effect() -> None:
     if _in_force() is not None:
         # Imports, so no lock: whoever imports the same in another thread holds theirs, and may want ours.
         for library in mounts():
-            if library in sys.modules:
-                _arrived(sys.modules[library])
+            module = sys.modules.get(library)
+            if module is not None:
+                _arrived(module)
             elif library not in _awaited:
                 _awaited.add(library)
                 _need_wrapt().register_post_import_hook(_arrived, library)
@@ -156,8 +157,8 @@ def _patch_classes() -> None:
     for (kind, name), package in list(_births.items()):
         if not any(patch[:2] == (kind, name) and _stands(patch) for patch in _patches):
             ours = _need_wrapt().FunctionWrapper(vars(kind)[name], _after(name, package))
+            _patches.append((kind, name, ours))  # first: what is interrupted in between must be undone, too
             setattr(kind, name, ours)
-            _patches.append((kind, name, ours))
 
 
 def _stands(patch: tuple[type, str, Any]) -> bool:

@@ -6,6 +6,7 @@ import inspect
 import sys
 import threading
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -262,6 +263,34 @@ def test__order_of_imports__does_not_matter(order: str, peer: Peer) -> None:
     peer.script(answer(503))
     run(SCRIPT.format(order=order), peer / "x")
     assert peer.count == 2 * 3
+
+
+def test__library_missing_or_another_of_its_name__the_others_are_patched(tmp_path: Path, peer: Peer) -> None:
+    peer.script(answer(503))
+    (tmp_path / "requests.py").write_text("something = 'of the user'")
+    run(
+        """
+        import sys, warnings
+        sys.modules["httpx2"] = None
+        sys.path.insert(0, sys.argv[2])
+        import seawall
+        from seawall import Policy, Retry
+        policy = Policy(retry=Retry(max_retries=1, base_delay=0.01), budget=None)
+        seawall.install(policy)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            import requests
+            assert requests.something
+        assert ["requests could not be mounted" in str(each.message) for each in caught] == [True], caught
+        seawall.install(policy)
+        import httpx
+        assert httpx.get(sys.argv[1]).status_code == 503
+        seawall.uninstall()
+        """,
+        peer / "x",
+        str(tmp_path),
+    )
+    assert peer.count == 2
 
 
 def test__nothing_imported__install_imports_no_client() -> None:

@@ -14,6 +14,7 @@ import seawall
 from httpx_resilience import AsyncResilientTransport, ResilientTransport
 from requests_resilience import ResilientAdapter
 from seawall import Policy, Resilience, Timeouts
+from tests.contract.fakes import RequestsFake, always_busy
 from tests.contract.peer import Peer
 from tests.contract.settings import only, quick
 from tests.contract.steps import answer
@@ -58,6 +59,24 @@ def test__adapters_mounted_in_a_subclass__are_resilient_too(installed: Resilienc
     with Sdk("t") as session:
         session.get(peer / "x")
     assert peer.count == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http+docker://localhost/v1.41/info", 3),
+        ("http+unix://%2Fvar%2Frun%2Fa.sock/info", 3),
+        ("s3://a_bucket/key", 3),
+        ("file:///etc/none", 1),  # no host: nothing to remember anything about
+        ("mock:opaque", 1),
+    ],
+)
+def test__adapter_for_a_scheme_of_its_own__gets_its_calls(url: str, asked: int, installed: Resilience) -> None:
+    own = RequestsFake(always_busy)
+    with requests.Session() as session:
+        session.mount(url.partition(":")[0] + ":", own)
+        assert session.get(url).status_code == 503
+    assert len(own.asked) == asked
 
 
 def test__every_adapter_replaced__all_are_resilient(installed: Resilience, peer: Peer) -> None:
