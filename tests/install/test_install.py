@@ -15,7 +15,7 @@ import pytest
 import requests
 
 import seawall
-from seawall import Policy
+from seawall import Policy, Resilience, Timeouts
 from tests.contract.clients import Client, Kit
 from tests.contract.fakes import always_busy
 from tests.contract.peer import Peer
@@ -110,6 +110,21 @@ async def test__installed_again__the_last_one_holds_for_all_and_nothing_nests(ki
         seawall.uninstall()
         assert await attempts(early, peer) == 1
         assert await attempts(late, peer) == 1
+
+
+async def test__installed_again_without_hard_deadlines__a_used_client_follows_in_that_too(kit: Kit, peer: Peer) -> None:
+    policy = Policy(timeouts=Timeouts(total=10))
+    seawall.install(Resilience(policy))
+    async with kit.bare() as client:
+        found = []
+        for hard in (True, False, True):
+            seawall.install(Resilience(policy, hard_deadlines=hard))
+            report = seawall.report((await client.get(peer / "x")).raw)
+            found.append(report and report.deadline_precision)
+            assert (await client.get(peer / "x")).status == 200
+    soft = "exact" if kit.is_async else "phase"  # cancel scopes
+    assert found == ["exact", soft, "exact"]
+    seawall.uninstall()
 
 
 async def test__block_in_a_block__each_restores_what_was_before(kit: Kit, peer: Peer) -> None:
