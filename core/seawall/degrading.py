@@ -9,7 +9,6 @@ there would hide a mistake.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from seawall import telling
@@ -17,7 +16,7 @@ from seawall.coalescing import run_together
 from seawall.degrade.step import Trouble
 from seawall.flow import REASONS, Failed, run
 from seawall.outcome import Ending, ErrorKind, Reason, Rejection, Verdict
-from seawall.scope import earliest, heard_later
+from seawall.scope import earliest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -151,8 +150,7 @@ def _end(call: Call) -> None:
     if call.slot is not None:
         call.slot.over()
     if call.state.hub.following:
-        with heard_later(sys.exception()):
-            telling.call_ended(call)
+        telling.call_ended(call)
 
 
 def _trouble(call: Call, runtime: Runtime, result: Any) -> Trouble | None:

@@ -10,7 +10,6 @@ Everything awaited here is a method of the runtime (a test reads the syntax tree
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import telling
@@ -19,7 +18,6 @@ from seawall.judging import clock_rang, inspects, judge_error, judge_response, j
 from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Verdict
 from seawall.policies.breaker import HalfOpen
 from seawall.retrying import next_step
-from seawall.scope import heard_later
 from seawall.waiting import enter, sleep
 
 if TYPE_CHECKING:
@@ -299,11 +297,10 @@ def _abandon(call: Call, admission: Admission) -> None:
     """Cancelled, interrupted: everything goes back, and the host is neither praised nor blamed. Told once."""
     if call.ending is Ending.CANCELLED:
         return
-    with heard_later(sys.exception()):
-        if call.paid:
-            call.state.give_back()
-            call.paid = False
-        call.ending = Ending.CANCELLED
-        call.state.settle(admission, Verdict.IGNORED, call.state.now())
-        if call.state.hub.following:
-            call.state.cancelled(call)
+    if call.paid:
+        call.state.give_back()
+        call.paid = False
+    call.ending = Ending.CANCELLED
+    call.state.settle(admission, Verdict.IGNORED, call.state.now())
+    if call.state.hub.following:
+        call.state.cancelled(call)

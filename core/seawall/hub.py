@@ -7,10 +7,9 @@ thread or task that caused the event; one that raises is reported once through t
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
-
-from seawall.scope import is_unheard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +38,7 @@ class Hub:
         self.around: tuple[Begin, ...] = ()
         """What is begun before each call and ended after it."""
         self._late: deque[Event] = deque()
-        """What happened in finalisers: told with the next event."""
+        """What happened in closings: told with the next event."""
         self.living: dict[Any, Any] = {}
         """Configuration of a step → what it keeps for this Resilience."""
 
@@ -71,8 +70,11 @@ class Hub:
         self.following = any(wanted is None or any(issubclass(often, wanted) for often in FREQUENT) for wanted in kinds)
 
     def emit(self, event: Event) -> None:
-        """Tell everybody who wants to hear of it. In a finaliser nobody is told yet: it may run inside any lock."""
-        if is_unheard():
+        """Tell everybody who wants to hear of it, but nobody yet if a generator or coroutine is being closed.
+
+        A collection does that, too, and may strike anywhere: inside a lock that a listener needs, say.
+        """
+        if isinstance(sys.exception(), GeneratorExit):
             self._late.append(event)
             return
         if self._late:

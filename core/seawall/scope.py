@@ -43,28 +43,6 @@ _current: ContextVar[Scope | None] = ContextVar("seawall_scope", default=None)
 current = _current.get
 
 
-_unheard: ContextVar[bool] = ContextVar("seawall_unheard", default=False)
-is_unheard = _unheard.get
-"""Is this, perhaps, a finaliser, in which nobody may be told of anything yet?"""
-
-
-class heard_later:  # noqa: N801 - reads as the statement it is
-    """`with heard_later(error):` around the end of a call that `error` ends: a GeneratorExit may be a collection's."""
-
-    __slots__ = ("_is_unheard",)
-
-    def __init__(self, error: BaseException | None) -> None:
-        self._is_unheard = isinstance(error, GeneratorExit)
-
-    def __enter__(self) -> None:
-        if self._is_unheard:
-            _unheard.set(True)
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_unheard:
-            _unheard.set(False)
-
-
 class ScopeBlock(ABC):
     """A `with` block. Immutable: any number of tasks may use one at once, nested in itself too."""
 
