@@ -110,6 +110,23 @@ def test__every_kind_of_event__has_a_meaning() -> None:
     assert set(Measures(Resilience(), Figures(), each_host=False)._meanings) == kinds
 
 
+def test__every_ending__has_its_outcome_and_a_new_one_has_to_be_given_one() -> None:
+    assert {ending for ending in Ending if m.outcome_of(ending) == "error"} == {
+        Ending.BODY_BROKE,
+        Ending.NOT_RETRYABLE,
+        Ending.NOT_REPEATABLE,
+        Ending.BODY_NOT_REPLAYABLE,
+        Ending.ATTEMPTS_EXHAUSTED,
+        Ending.BUDGET_EXHAUSTED,
+        Ending.OUT_OF_TIME,
+        Ending.SERVER_DELAY_TOO_LONG,
+        Ending.RETRY_OFF,
+        Ending.VETOED,
+        Ending.NOT_WAITED_FOR,
+    }
+    assert CLOSED_SETS["outcome"] == set(m.OUTCOMES)
+
+
 def test__names__are_ours_and_differ() -> None:
     names = [instrument.name for instrument in INSTRUMENTS]
     assert len(set(names)) == len(names)

@@ -7,6 +7,7 @@ An `ignore` here is an error that has to be found: one that is not needed fails 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, assert_type
 
@@ -16,6 +17,7 @@ import requests
 
 import httpx_resilience
 import requests_resilience
+import seawall
 from seawall import (
     Answer,
     Breaker,
@@ -36,6 +38,7 @@ from seawall import (
     report,
     uninstall,
 )
+from seawall.events import AttemptEnded, CallInfo, Event
 
 resilience = Resilience()
 
@@ -118,3 +121,17 @@ assert_type(httpx_resilience.mount(httpx.Client(), resilience), httpx.Client)
 assert_type(httpx_resilience.mount(httpx2.AsyncClient(), resilience), httpx2.AsyncClient)
 assert_type(requests_resilience.mount(requests.Session(), resilience), requests.Session)
 assert_type(report(ValueError()), Report | None)
+
+# telemetry: each gives what ends it; an event's call may be read where there is one.
+assert_type(seawall.telemetry.logging.instrument(resilience, interval=10), Callable[[], None])
+assert_type(seawall.telemetry.otel.instrument(resilience), Callable[[], None])
+assert_type(seawall.telemetry.prometheus.instrument(resilience, each_host=True), Callable[[], None])
+
+
+def listener(event: Event) -> None:
+    if isinstance(event, AttemptEnded):
+        assert_type(event.call, CallInfo)
+        assert_type(event.call.address, str | None)
+
+
+assert_type(resilience.subscribe(listener, [AttemptEnded]), Callable[[], None])
