@@ -19,18 +19,18 @@ class Meters:
         self._reader = InMemoryMetricReader()
         self.provider = MeterProvider([self._reader])
 
-    @property
-    def metrics(self) -> dict[str, Any]:
+    def collect(self) -> dict[str, Any]:
         data = self._reader.get_metrics_data()
         if data is None:
             return {}
         return {one.name: one for r in data.resource_metrics for scope in r.scope_metrics for one in scope.metrics}
 
     def points(self, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
-        return {
-            frozenset(dict(point.attributes).items()): getattr(point, "value", None)
-            for point in self.metrics[name].data.data_points
-        }
+        return values(self.collect()[name])
+
+
+def values(metric: Any) -> dict[frozenset[tuple[str, Any]], Any]:
+    return {frozenset(dict(point.attributes).items()): point.value for point in metric.data.data_points}
 
 
 def measured(stage: Stage) -> Meters:
@@ -43,19 +43,20 @@ def test__figures__are_exported_with_their_attributes() -> None:
     stage = Stage(only(retry=steady(), budget=purse(5)), answer(503), answer(200))
     meters = measured(stage)
     stage.get()
-    assert meters.points("seawall.client.requests") == {frozenset({("host_group", "all://"), ("outcome", "ok")}): 1}
-    assert meters.points("seawall.client.attempts") == {
+    found = meters.collect()
+    assert values(found["seawall.client.requests"]) == {frozenset({("host_group", "all://"), ("outcome", "ok")}): 1}
+    assert values(found["seawall.client.attempts"]) == {
         frozenset({("host_group", "all://"), ("verdict", "failure"), ("error.type", "service unavailable")}): 1,
         frozenset({("host_group", "all://"), ("verdict", "success")}): 1,
     }
-    assert meters.points("seawall.retry.budget") == {frozenset({("host_group", "all://")}): 4}
+    assert values(found["seawall.retry.budget"]) == {frozenset({("host_group", "all://")}): 4}
 
 
 def test__durations__are_in_seconds_with_buckets_that_fit() -> None:
     stage = Stage(only(), fault(after=3))
     meters = measured(stage)
     stage.get()
-    metric = meters.metrics["seawall.client.attempt.duration"]
+    metric = meters.collect()["seawall.client.attempt.duration"]
     assert isinstance(metric.data, Histogram)
     (point,) = metric.data.data_points
     assert (metric.unit, point.sum, tuple(point.explicit_bounds)) == ("s", 3, BUCKETS)

@@ -66,7 +66,7 @@ class Ears:
         formatter = logging.Formatter("%(levelname)s %(name)s %(message)s")
         ours = [formatter.format(record) for record in self._caplog.records if record.name == "seawall"]
         spans = [text for span in self._spans.calls for text in said_by(span)]
-        metrics = [repr(metric.to_json()) for metric in self._meters.metrics.values()]
+        metrics = [repr(metric.to_json()) for metric in self._meters.collect().values()]
         return "\n".join([*self.said, *ours, *spans, *metrics, generate_latest(self._registry).decode()])
 
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from seawall.events import CallInfo
     from seawall.resilience import Resilience
 
+    _Write = Callable[[float, dict[str, str]], None]
+
 _CALL: Final = context.create_key("seawall-call")
 _RESENDS: Final = "http.request.resend_count"
 _WELL: Final = ("ok", "fallback", "cancelled")
@@ -63,9 +65,8 @@ def instrument(
 
     def begin() -> Callable[[], None]:
         tracing = _Tracing(trace.get_tracer("seawall", tracer_provider=tracer_provider))
-        measures = Measures(
-            resilience, _Export(metrics.get_meter("seawall", meter_provider=meter_provider)), each_host=each_host
-        )
+        export = _Export(meter_provider or metrics.get_meter_provider())
+        measures = Measures(resilience, export, each_host=each_host)
         ends = (
             resilience.hub.enclose(tracing.begin),
             resilience.subscribe(tracing.hear),
@@ -242,17 +243,20 @@ def _told(event: Event) -> tuple[str, dict[str, Any]]:
 
 
 class _Export:
-    """Figures into the instruments of a meter. Levels that add up are told by their changes."""
+    """Figures of one Resilience into the instruments of a meter. Levels that add up are told by their changes."""
 
-    def __init__(self, meter: Meter) -> None:
-        self._write = {instrument: _writer(meter, instrument) for instrument in INSTRUMENTS}
+    def __init__(self, provider: MeterProvider) -> None:
+        known = _instruments.get(provider)
+        if known is None:
+            meter = provider.get_meter("seawall")
+            known = _instruments[provider] = {one: _writer(meter, one) for one in INSTRUMENTS}
+        self._write = known
         self._levels: dict[tuple[Instrument, tuple[str, ...]], float] = {}
 
     def __call__(self, instrument: Instrument, value: float, labels: tuple[str, ...]) -> None:
         if instrument.kind == "sum":
             key = (instrument, labels)
-            value -= self._levels.get(key, 0)
-            self._levels[key] = self._levels.get(key, 0) + value
+            value, self._levels[key] = value - self._levels.get(key, 0), value
         attributes = {
             name.replace("error_type", "error.type"): label
             for name, label in zip(instrument.labels, labels, strict=True)
@@ -261,7 +265,11 @@ class _Export:
         self._write[instrument](value, attributes)
 
 
-def _writer(meter: Meter, instrument: Instrument) -> Callable[[float, dict[str, str]], None]:
+_instruments: WeakKeyDictionary[MeterProvider, dict[Instrument, _Write]] = WeakKeyDictionary()
+"""Made once for a provider: SDKs before 1.30 warn of a second one."""
+
+
+def _writer(meter: Meter, instrument: Instrument) -> _Write:
     name, unit, text = instrument.name, instrument.unit, instrument.text
     if instrument.kind == "counter":
         return meter.create_counter(name, unit, text).add
@@ -271,6 +279,6 @@ def _writer(meter: Meter, instrument: Instrument) -> Callable[[float, dict[str, 
         return meter.create_gauge(name, unit, text).set
     try:
         made = meter.create_histogram(name, unit, text, explicit_bucket_boundaries_advisory=list(BUCKETS))
-    except TypeError:  # an API before 1.30
+    except TypeError:  # an API before 1.30: the SDK's buckets, unless a view says otherwise
         made = meter.create_histogram(name, unit, text)
     return made.record
