@@ -5,20 +5,21 @@ One for sync and async, and for either the few lines that send and wait.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from httpx_resilience._ahead import ReadingAhead
 from httpx_resilience._clocks import as_given, given_timeouts, timed
 from httpx_resilience._network import close_all, goes_straight, left_behind, needs_scopes
-from httpx_resilience._upload import give_back, is_lent, lend
+from httpx_resilience._upload import give_back, is_lent, lend, prepare
+from seawall import mounted
 from seawall.degrade.answer import Answer
-from seawall.degrading import on_behalf
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
+from seawall.idempotency import add_key
 from seawall.judging import watch_for
 from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, plain
+from seawall.runtime import Stopped
+from seawall.scope import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,31 +29,57 @@ if TYPE_CHECKING:
     from seawall.admission import Admission
     from seawall.clocks import Watch
     from seawall.degrade.fallback import Rewrite
-    from seawall.outcome import Outcome, Rejection
+    from seawall.outcome import Outcome
     from seawall.resilience import Resilience
-    from seawall.runtime import Runtime
 
 
-class Port(ReadingAhead):
+class Port(mounted.Port, ReadingAhead):
     """The runtime of one transport: sends through `inner`, reads its bodies."""
 
-    __slots__ = ("_is_plain", "_serial", "admission", "inner", "is_hard", "library", "resilience", "upload", "uploads")
+    __slots__ = ("_is_plain", "admission", "inner", "is_hard", "library", "upload")
 
     admission: type[Admission]
     upload: Any
     """The class of what stands in for a body that is read while it is sent."""
-    uploads: Self
-    """The port for requests with such a body."""
 
     def __init__(self, inner: Any, library: Library, resilience: Resilience, serial: int, *, is_hard: bool) -> None:
+        super().__init__(resilience, library.leaves, serial)
         self.inner = inner
         self.library = library
-        self.resilience = resilience
         self.is_hard = is_hard
-        self._serial = serial
         is_own = type(inner) in (library.transport, library.async_transport)
         self._is_plain = is_own and resilience.hard_deadlines and goes_straight(inner)
         """What it brings without TLS is what any other would bring."""
+
+    def begin(self, request: Any) -> Call | None:
+        """The call for a request; None: it is sent as if nothing were mounted."""
+        url = request.url
+        route = self.routes.get((url.scheme, url.host, url.port))
+        if route is None:
+            if not url.scheme or not url.host:  # the library shall say what is wrong with it
+                return None
+            route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
+        return self.resilience.call(route, request, request.extensions.get("resilience"))
+
+    def ready(self, call: Call) -> Self:
+        """Make the call ready to be sent: the port for it, another one if its body is read while it is sent."""
+        request = call.request
+        given = given_timeouts(request)
+        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
+        if call.policy.adds_key:
+            add_key(call)
+        if request.stream.__class__ is self.library.byte_stream:
+            return self
+        prepare(call, self.library, self.upload)
+        return self.uploads
+
+    def pass_on(self, call: Call, request: Any, response: Any) -> None:
+        given = request.extensions.get("resilience")
+        if isinstance(given, Carrier):
+            given = given.override
+        assert call.deadline is not None
+        carrier = Carrier(request, response, "next_request", call.deadline, call.outer, given)
+        request.extensions = {**request.extensions, "resilience": carrier}
 
     def error(self, call: Call, error: Exception) -> Outcome:
         return self.library.outcome(error)
@@ -73,20 +100,15 @@ class Port(ReadingAhead):
             request.headers["host"] = url.netloc.decode("ascii")
             request.headers.update(_framing(original))
         route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
-        other = self.resilience.call(route, request)
-        if other is None:  # that host is switched off
-            return None
         timeouts = given_timeouts(request)
-        other.limits = other.policy.limits(timeouts.get("connect"), timeouts.get("read"))
-        other.upload = call.upload
-        return await on_behalf(call, other, cast("Runtime", self))
+        return await self.send_for(call, route, request, timeouts.get("connect"), timeouts.get("read"))
 
     def fields(self, call: Call) -> list[tuple[Any, Any]]:
         return call.request.headers.raw  # type: ignore[no-any-return]
 
     def identity(self, call: Call) -> str | int:
         # The SSL context does not tell whether it holds a client certificate.
-        return self._serial if not self._is_plain or call.request.url.scheme == "https" else 0
+        return self.serial if not self._is_plain or call.request.url.scheme == "https" else 0
 
     def content(self, call: Call) -> bytes | None:
         stream = call.request.stream
@@ -101,9 +123,6 @@ class Port(ReadingAhead):
             raise TypeError("give a seawall.Answer")
         answer.extensions["resilience"] = call
         return answer
-
-    def exception(self, call: Call, rejection: Rejection) -> BaseException:
-        return dress(call, rejection, self.library.leaves)
 
 
 class SyncPort(Port, Threads):
@@ -148,9 +167,6 @@ class SyncPort(Port, Threads):
 
     async def shut(self, stream: Any) -> None:
         stream.close()
-
-    async def call(self, function: Any, *args: Any) -> Any:
-        return plain(function, *args)
 
     async def read(self, response: Any) -> Answer:
         return Answer.decoded(response.status_code, response.headers.multi_items(), response.read())
@@ -206,10 +222,6 @@ class AsyncPort(Port, Loops):
 
     async def shut(self, stream: Any) -> None:
         await stream.aclose()
-
-    async def call(self, function: Any, *args: Any) -> Any:
-        value = function(*args)
-        return await value if hasattr(value, "__await__") else value
 
     async def read(self, response: Any) -> Answer:
         return Answer.decoded(response.status_code, response.headers.multi_items(), await response.aread())

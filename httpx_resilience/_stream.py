@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from httpx_resilience._library import library_of
 from seawall.admission import Admission
-from seawall.classification import streams
 from seawall.degrade.copying import copy_of
 from seawall.drivers.aio import within
 from seawall.errors import dress
 from seawall.judging import body_failed, check_time, inspect
+from seawall.mounted import headers_came
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -40,7 +40,7 @@ class _Body(Admission):
         self.headers_at = call.state.now()
         self.status = status = response.status_code
         if watch is not None:
-            watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
+            headers_came(call, watch, response)
         copy = None if call.slot is None else copy_of(call, self, status, response.headers.raw)
         if response.is_closed:  # a mock's, read before
             self.is_over = True

@@ -6,25 +6,18 @@ can inherit from both without importing both. Type checkers see the base classes
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Union
 
-from httpx_resilience._clocks import given_timeouts
 from httpx_resilience._library import library_of
 from httpx_resilience._network import clamp, unclamp
 from httpx_resilience._port import AsyncPort, AsyncUploads, Port, SyncPort, SyncUploads
-from httpx_resilience._upload import prepare
 from seawall.degrading import journey
 from seawall.drivers.forks import Lock
-from seawall.errors import dress, to_raise
-from seawall.flow import Failed, turned_away
-from seawall.idempotency import add_key
-from seawall.mounted import blame, keep_alive, refusal, watch_above, watch_below
-from seawall.outcome import Rejection
+from seawall.flow import turned_away
+from seawall.mounted import keep_alive, next_serial, watch_below
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 from seawall.runtime import run_sync
-from seawall.scope import Carrier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +26,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from httpx_resilience._library import Library
-    from seawall._story import Call
 
     class _SyncBase(httpx.BaseTransport, httpx2.BaseTransport):
         def handle_request(self, request: Any) -> Any: ...
@@ -45,8 +37,6 @@ else:
 
 Given = Union["Resilience", "Mapping[str, Policy]", "Policy", None]
 P = TypeVar("P", bound=Port)
-
-_serials = count(1)
 
 
 class _Mounted:
@@ -68,8 +58,7 @@ class _Mounted:
         self.inner: Any = transport
         """The transport underneath; None until the first request tells which library's own is wanted."""
         self.resilience = resolve(resilience)
-        self._serial = next(_serials)
-        """Whose remembered answers are not another transport's."""
+        self._serial = next_serial()
         self._is_hard = False
         """Our sockets are underneath: `detach` takes them out."""
         self._entered = False
@@ -116,47 +105,6 @@ class _Mounted:
             self._port = port
         return port
 
-    def _begin(self, request: Any) -> Call | None:
-        """The call for a request; None: it is sent as if nothing were mounted."""
-        url, resilience = request.url, self.resilience  # read once: `follow` may exchange it meanwhile
-        route = resilience.routes.get((url.scheme, url.host, url.port))
-        if route is None:
-            if not url.scheme or not url.host:  # the library shall say what is wrong with it
-                return None
-            route = resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
-        return resilience.call(route, request, request.extensions.get("resilience"))
-
-    def _ready(self, call: Call, port: P) -> P:
-        """Make the call ready to be sent: the port for it, another one if its body is read while it is sent."""
-        request = call.request
-        given = given_timeouts(request)
-        call.limits = call.policy.limits(given.get("connect"), given.get("read"))
-        if call.policy.adds_key:
-            add_key(call)
-        if request.stream.__class__ is port.library.byte_stream:
-            return port
-        prepare(call, port.library, port.upload)
-        return port.uploads
-
-    def _finish(self, call: Call, request: Any, result: Any, library: Library) -> Any:
-        """Hand the answer over, and a deadline on to the request that follows a redirect."""
-        if call.answer is None:
-            result = self._end(call, result, library)
-        if call.deadline is not None and 300 < result.status_code < 309:
-            _pass_on(call, request, result, call.deadline)
-        return result
-
-    def _end(self, call: Call, result: Any, library: Library) -> Any:
-        """Hand over an error answer, raise what the call ended in, or answer for it."""
-        watch_above(call, result, self.resilience)
-        if type(result) is not Rejection:
-            if isinstance(result, Failed):
-                raise blame(call, result.take())
-            return result
-        if call.policy.rejections == "raise":
-            raise to_raise(call, result, library.leaves)  # in no variable: with its traceback it would be a cycle
-        return library.answer(call, refusal(dress(call, result, library.leaves)))
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "inner":
             raise AttributeError(name)
@@ -181,18 +129,18 @@ class ResilientTransport(_Mounted, _SyncBase):
 
     def handle_request(self, request: Any) -> Any:
         port: SyncPort = self._port or self._settle_in(request)
-        call = self._begin(request)
+        call = port.begin(request)
         if call is None:
             return port.inner.handle_request(request)
         result: Any = None if call.state.is_calm else turned_away(call)
         if result is None:
-            chosen = self._ready(call, port)
+            chosen = port.ready(call)
             try:
                 result = run_sync(journey(call, chosen))
             finally:
                 if chosen is not port:
                     call.upload.forget()
-        return self._finish(call, request, result, port.library)
+        return port.finish(call, request, result)
 
     def _settle_in(self, request: Any) -> SyncPort:
         library = library_of(request)
@@ -229,18 +177,18 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
 
     async def handle_async_request(self, request: Any) -> Any:
         port: AsyncPort = self._port or await self._settle_in(request)
-        call = self._begin(request)
+        call = port.begin(request)
         if call is None:
             return await port.inner.handle_async_request(request)
         result: Any = None if call.state.is_calm else turned_away(call)
         if result is None:
-            chosen = self._ready(call, port)
+            chosen = port.ready(call)
             try:
                 result = await journey(call, chosen)
             finally:
                 if chosen is not port:
                     await call.upload.forget()
-        return self._finish(call, request, result, port.library)
+        return port.finish(call, request, result)
 
     async def _settle_in(self, request: Any) -> AsyncPort:
         library = library_of(request)
@@ -266,12 +214,3 @@ class AsyncResilientTransport(_Mounted, _AsyncBase):
     async def aclose(self) -> None:
         if self.inner is not None:
             await self.inner.aclose()
-
-
-def _pass_on(call: Call, request: Any, response: Any, deadline: float) -> None:
-    """The client follows a redirect with a request that gets these extensions: one deadline for all hops."""
-    given = request.extensions.get("resilience")
-    if isinstance(given, Carrier):
-        given = given.override
-    carrier = Carrier(request, response, "next_request", deadline, call.outer, given)
-    request.extensions = {**request.extensions, "resilience": carrier}

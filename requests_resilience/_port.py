@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from http.client import responses
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 from requests import Response
@@ -20,25 +20,24 @@ from requests_resilience._ahead import read_ahead
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks
 from requests_resilience._stream import Body, follow
-from requests_resilience._upload import content_of, give_back, is_upload, lend
+from requests_resilience._upload import content_of, give_back, is_upload, lend, prepare
+from seawall import mounted
 from seawall._story import attach
-from seawall.classification import streams
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
-from seawall.degrading import on_behalf
 from seawall.drivers.threads import Threads
-from seawall.errors import dress
+from seawall.idempotency import add_key
 from seawall.judging import watch_for
 from seawall.mounted import PEEK_BYTES, PEEK_SECONDS
 from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, plain
-from seawall.scope import earliest
+from seawall.runtime import Stopped
+from seawall.scope import Carrier, earliest
 
 if TYPE_CHECKING:
     from seawall._story import Call
     from seawall.clocks import Watch
     from seawall.degrade.fallback import Rewrite
-    from seawall.outcome import Outcome, Rejection
+    from seawall.outcome import Outcome
     from seawall.resilience import Resilience
 
 
@@ -46,22 +45,53 @@ _PIECE: Final = 1024
 """Bytes decoded at a time: a kilobyte may hold a megabyte."""
 
 
-class Port(Threads):
+class Port(mounted.Port, Threads):
     """The runtime of one adapter. A call carries the arguments of its `send`."""
 
-    __slots__ = ("_adapter", "_resilience", "_serial")
+    __slots__ = ("_adapter",)
 
     admission = Body
 
     def __init__(self, adapter: BaseAdapter, resilience: Resilience, serial: int) -> None:
+        super().__init__(resilience, LEAVES, serial)
         self._adapter: Any = adapter
-        self._resilience = resilience
-        self._serial = serial
+
+    def begin(self, request: Any) -> Call | None:
+        """The call for a request; None: it is sent as if nothing were mounted."""
+        parts = urlsplit(request.url or "")
+        netloc = parts[1] if "@" not in parts[1] else parts[1].rpartition("@")[2]
+        route = self.routes.get((parts[0], netloc))
+        if route is None:
+            try:
+                host, port = parts.hostname, parts.port
+            except ValueError:  # requests shall say what is wrong with it
+                return None
+            if not parts.scheme or not host:
+                return None
+            route = self.resilience.route((parts.scheme, netloc), parts.scheme, host, port)
+        return self.resilience.call(route, request, request.hooks.carrier if type(request.hooks) is _Hooks else None)
+
+    def ready(self, call: Call, sending: tuple[Any, ...]) -> Self:
+        """Make the call ready to be sent: the port for it, another one if its body is read while it is sent."""
+        body = call.request.body
+        connect, read, _ = _client_limits(sending[1])
+        call.limits = call.policy.limits(connect, read)
+        call.sending = sending
+        if call.policy.adds_key:
+            add_key(call)
+        if not is_upload(body):
+            return self
+        prepare(call)
+        return self.uploads
+
+    def pass_on(self, call: Call, request: Any, response: Any) -> None:
+        assert call.deadline is not None
+        request.hooks = _Hooks(request.hooks, Carrier(request, response, "next", call.deadline, call.outer))
 
     async def send(self, call: Call, admission: Any) -> Any:
         request = call.request
         stream, given, verify, cert, proxies = call.sending
-        connect, read, total = client_limits(given)
+        connect, read, total = _client_limits(given)
         watch = admission.watch = watch_for(call, admission.started)
         timeout = given if watch is None else Clocks(watch, earliest(connect, total), earliest(read, total))
         try:
@@ -77,7 +107,7 @@ class Port(Threads):
         admission.status = response.status_code
         raw = response.raw
         if watch is not None:
-            watch.headers(streamed=watch.minds_streaming and (stream or call.policy.stream or streams(response)))
+            mounted.headers_came(call, watch, response, asked=stream)
             if not watch.is_exact:
                 self._loosen(watch, raw, read)
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
@@ -164,9 +194,6 @@ class Port(Threads):
             call.request, call.policy.retry, body=in_memory or (upload is not None and upload.can_repeat)
         )
 
-    async def call(self, function: Any, *args: Any) -> Any:
-        return plain(function, *args)
-
     async def forward(self, call: Call, rewrite: Rewrite) -> Any:
         request = call.request.copy()
         request.url, request.headers = rewrite.url, CaseInsensitiveDict(rewrite.headers)
@@ -178,14 +205,9 @@ class Port(Threads):
         else:
             request.headers.update(_framing(call.request))
         parts = urlsplit(rewrite.url)
-        route = self._resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
-        other = self._resilience.call(route, request)
-        if other is None:  # that host is switched off
-            return None
-        connect, read, _ = client_limits(call.sending[1])
-        other.sending, other.limits = call.sending, other.policy.limits(connect, read)
-        other.upload = call.upload
-        return await on_behalf(call, other, self)
+        route = self.resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
+        connect, read, _ = _client_limits(call.sending[1])
+        return await self.send_for(call, route, request, connect, read)
 
     async def read(self, response: Any) -> Answer:
         return Answer.decoded(response.status_code, response.headers.items(), response.content)
@@ -198,7 +220,7 @@ class Port(Threads):
         somebody else's adapter may hide its own."""
         _, _, verify, cert, proxies = call.sending
         if type(self._adapter) is not HTTPAdapter:
-            return self._serial
+            return self.serial
         proxy = select_proxy(call.request.url, proxies)
         return "" if cert is None and verify is True and proxy is None else f"{cert!r} {verify!r} {proxy!r}"
 
@@ -216,9 +238,6 @@ class Port(Threads):
         response = HTTPAdapter.build_response(self._adapter, call.request, _raw(answer))
         attach(response, call)
         return response
-
-    def exception(self, call: Call, rejection: Rejection) -> BaseException:
-        return dress(call, rejection, LEAVES)
 
 
 class Uploads(Port):
@@ -263,7 +282,18 @@ def _framing(request: Any) -> dict[str, str]:
     return {name: request.headers[name] for name in names if name in request.headers}
 
 
-def client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:
+class _Hooks(dict[str, Any]):
+    """A request's hooks, which requests hands on to the one that follows a redirect: the deadline goes with them."""
+
+    def __init__(self, hooks: dict[str, Any], carrier: Carrier) -> None:
+        super().__init__(hooks)
+        self.carrier = carrier
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
+def _client_limits(timeout: Any) -> tuple[float | None, float | None, float | None]:
     """Connect, read and total of what requests was given as `timeout`."""
     if timeout is None or isinstance(timeout, (float, int)):  # no union: that would be made anew each time
         return timeout, timeout, None

@@ -1,22 +1,33 @@
-"""What every mount says when a call ends badly, and the retriers it watches for. No library is known here."""
+"""What every mount does alike: how calls end, on whose behalf others are made, the retriers it watches for.
+
+No library is known here.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
+from itertools import count
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from seawall._story import attach
+from seawall.classification import streams
 from seawall.degrade.answer import Answer
-from seawall.errors import Queued
+from seawall.degrading import on_behalf
+from seawall.errors import Queued, dress, to_raise
+from seawall.flow import Failed
 from seawall.outcome import Ending, ErrorKind, Rejection
 from seawall.runtime import Stopped
 
 if TYPE_CHECKING:
     from seawall._story import Call
+    from seawall.clocks import Watch
     from seawall.errors import ResilienceError
     from seawall.resilience import Resilience
+    from seawall.routing import Route
+    from seawall.runtime import Runtime
 
 PEEK_BYTES: Final = 65536
 """Most of an answer that is read ahead, to give its connection back and to hand it over later."""
@@ -24,6 +35,76 @@ PEEK_SECONDS: Final = 1.0
 """Longest that reading ahead takes, one read more at most."""
 _LOOK_EVERY: Final = 0.1
 """Seconds between two refusals that are looked at for an SDK's mark."""
+
+
+next_serial: Final = count(1).__next__
+"""The number of a transport: whose remembered answers are not another one's, of whatever library."""
+
+
+class Port(ABC):
+    """The half of a mount's runtime that no library is needed for."""
+
+    __slots__ = ("leaves", "resilience", "routes", "serial", "uploads")
+
+    uploads: Self
+    """The port for requests whose body is read while it is sent."""
+
+    def __init__(
+        self, resilience: Resilience, leaves: dict[type[ResilienceError], type[ResilienceError]], serial: int
+    ) -> None:
+        self.resilience = resilience
+        self.routes = resilience.routes
+        self.leaves = leaves
+        """Our errors → those in the library's own tree."""
+        self.serial = serial
+
+    def finish(self, call: Call, request: Any, result: Any) -> Any:
+        """The answer to a call. Raises what it failed with. `request`: as the client gave it.
+
+        The client follows a redirect with another request: the deadline goes on to that one.
+        """
+        if call.answer is None:
+            result = self._end(call, result)
+        if call.deadline is not None and 300 < result.status_code < 309:
+            self.pass_on(call, request, result)
+        return result
+
+    def _end(self, call: Call, result: Any) -> Any:
+        """Hand over an error answer, raise what the call ended in, or answer for it."""
+        watch_above(call, result, self.resilience)
+        if type(result) is not Rejection:
+            if isinstance(result, Failed):
+                raise blame(call, result.take())
+            return result
+        if call.policy.rejections == "raise":
+            raise to_raise(call, result, self.leaves)  # in no variable: with its traceback it would be a cycle
+        return self.respond(call, refusal(dress(call, result, self.leaves)))
+
+    async def send_for(self, call: Call, route: Route, request: Any, connect: float | None, read: float | None) -> Any:
+        """Send `request`, with these limits of the client's, as a call to another host: its answer or its exception;
+        None: that host is switched off."""
+        other = self.resilience.call(route, request)
+        if other is None:
+            return None
+        other.limits = other.policy.limits(connect, read)
+        other.upload, other.sending = call.upload, call.sending
+        return await on_behalf(call, other, cast("Runtime", self))
+
+    def exception(self, call: Call, rejection: Rejection) -> BaseException:
+        return dress(call, rejection, self.leaves)
+
+    @abstractmethod
+    def respond(self, call: Call, answer: Any) -> Any:
+        """The library's response for what a step gave."""
+
+    @abstractmethod
+    def pass_on(self, call: Call, request: Any, response: Any) -> None:
+        """Leave the deadline where the client's following request will have it."""
+
+
+def headers_came(call: Call, watch: Watch, response: Any, *, asked: bool = False) -> None:
+    """From here on the clocks of the body run. `asked`: the caller wants it piece by piece."""
+    watch.headers(streamed=watch.minds_streaming and (asked or call.policy.stream or streams(response)))
 
 
 def blame(call: Call, error: BaseException) -> BaseException:

@@ -18,7 +18,7 @@ from seawall.drivers.clock import process_now
 from seawall.drivers.threads import Threads
 from seawall.outcome import Again, ErrorKind, Outcome, Rejection, Sent, Verdict
 from seawall.policies.retry import Repeatable
-from seawall.runtime import Stopped, plain
+from seawall.runtime import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,9 +131,6 @@ class _Operations:
 class SyncOperations(_Operations, Threads):
     __slots__ = ()
 
-    async def call(self, function: Any, *args: Any) -> Any:
-        return plain(function, *args)
-
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request
         with self.around(self.left(call, admission)):
@@ -146,10 +143,6 @@ class SyncOperations(_Operations, Threads):
 
 class AsyncOperations(_Operations, Loops):
     __slots__ = ()
-
-    async def call(self, function: Any, *args: Any) -> Any:
-        value = function(*args)
-        return await value if hasattr(value, "__await__") else value
 
     async def send(self, call: Call, admission: Admission) -> Any:
         operation: Operation = call.request

@@ -16,6 +16,7 @@ from tests.contract.clients import Kit
 from tests.contract.peer import Peer
 from tests.contract.settings import one_at_a_time, only, quick, retrying, tripping
 from tests.contract.steps import answer
+from tests.drivers.processes import script
 
 
 async def test__another_librarys_client__shares_what_was_learned(kit: Kit, peer: Peer) -> None:
@@ -202,3 +203,31 @@ async def test__credentials_in_the_url__are_in_no_key_and_make_no_state_of_their
     assert (host.host, host.total_successes) == ("http://a.test", 6)
     assert len(resilience.routes) == 1
     assert "secret" not in repr(list(resilience.routes))
+
+
+def test__transports_whose_certificates_cannot_be_seen__are_different_callers_in_all_libraries() -> None:
+    done = script(
+        """
+import httpx, requests
+from requests.adapters import HTTPAdapter
+import httpx_resilience, requests_resilience
+from seawall import Policy, Resilience, StaleResponse
+
+class Down(HTTPAdapter):
+    def send(self, *args, **options):
+        raise requests.ConnectionError
+
+resilience = Resilience(Policy(retry=None, degrade=[StaleResponse()]))
+said = httpx.MockTransport(lambda request: httpx.Response(200, content=b"for httpx alone"))
+headers = {"host": "api.test", "accept": "*/*", "accept-encoding": "gzip", "user-agent": "me"}
+url = "https://api.test/x"
+assert httpx_resilience.mount(httpx.Client(transport=said), resilience).get(url, headers=headers).content
+session = requests.Session()
+session.mount("https://", requests_resilience.ResilientAdapter(Down(), resilience))
+try:
+    print(session.get(url, headers=headers).text)
+except requests.ConnectionError:
+    print("nothing")
+"""
+    )
+    assert (done.stdout, done.returncode) == ("nothing\n", 0), done.stderr

@@ -23,7 +23,7 @@ _LOOK_EVERY = 0.02
 
 
 class Loops:
-    """The waiting of an async runtime."""
+    """The waiting of an async runtime, and its way to call functions."""
 
     __slots__ = ()
     blocks = False
@@ -37,6 +37,10 @@ class Loops:
                 await _wait_in_asyncio(ticket, seconds)
         finally:
             ticket.sleep_on()
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        value = function(*args)
+        return await value if hasattr(value, "__await__") else value
 
     async def disk(self, function: Callable[..., Any], *args: Any) -> Any:
         return await in_thread(function, *args)

@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from seawall.runtime import plain
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -16,7 +18,7 @@ _LOOK_EVERY = 0.02
 
 
 class Threads:
-    """The waiting of a sync runtime."""
+    """The waiting of a sync runtime, and its way to call functions."""
 
     __slots__ = ()
     blocks = True
@@ -29,6 +31,9 @@ class Threads:
             woken.wait(seconds)
         finally:
             ticket.sleep_on()
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return plain(function, *args)
 
     async def disk(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
