@@ -13,6 +13,7 @@ from httpx_resilience._network import close_all, goes_straight, left_behind, nee
 from httpx_resilience._upload import give_back, is_lent, lend, prepare
 from seawall import mounted
 from seawall.degrade.answer import Answer
+from seawall.degrade.fields import framing
 from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.idempotency import add_key
@@ -98,7 +99,7 @@ class Port(mounted.Port, ReadingAhead):
         url = request.url
         if rewrite.body is None:  # with a stream the library adds no fields of its own
             request.headers["host"] = url.netloc.decode("ascii")
-            request.headers.update(_framing(original))
+            request.headers.update(framing(original.headers))
         route = self.resilience.route((url.scheme, url.host, url.port), url.scheme, url.host, url.port)
         timeouts = given_timeouts(request)
         return await self.send_for(call, route, request, timeouts.get("connect"), timeouts.get("read"))
@@ -253,9 +254,3 @@ class AsyncUploads(AsyncPort):
         finally:
             give_back(call)
             await call.upload.release()
-
-
-def _framing(request: Any) -> list[tuple[str, str]]:
-    """How the library framed a body that is sent as it is."""
-    names = ("content-length", "transfer-encoding")
-    return [(name, request.headers[name]) for name in names if name in request.headers]

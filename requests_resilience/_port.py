@@ -25,6 +25,7 @@ from seawall import mounted
 from seawall._story import attach
 from seawall.degrade.answer import Answer
 from seawall.degrade.copying import copy_of
+from seawall.degrade.fields import framing
 from seawall.drivers.threads import Threads
 from seawall.idempotency import add_key
 from seawall.judging import watch_for
@@ -203,7 +204,7 @@ class Port(mounted.Port, Threads):
         if rewrite.body is not None or not is_upload(request.body):
             request.prepare_content_length(request.body)
         else:
-            request.headers.update(_framing(call.request))
+            request.headers.update(framing(call.request.headers))
         parts = urlsplit(rewrite.url)
         route = self.resilience.route((parts.scheme, parts.netloc), parts.scheme, parts.hostname or "", parts.port)
         connect, read, _ = _client_limits(call.sending[1])
@@ -274,12 +275,6 @@ def _can_decode(answer: Answer) -> bool:
     except HTTPError:
         return False
     return True
-
-
-def _framing(request: Any) -> dict[str, str]:
-    """How requests framed a body that is sent as it is."""
-    names = ("Content-Length", "Transfer-Encoding")
-    return {name: request.headers[name] for name in names if name in request.headers}
 
 
 class _Hooks(dict[str, Any]):

@@ -31,7 +31,8 @@ from seawall import errors as errors_module
 from seawall import events as events_module
 from seawall._check import UNSET
 from seawall.classification import ERRORS, STATUSES, Row, of_event, of_status
-from seawall.degrade.fields import CREDENTIALS, NOISE
+from seawall.degrade.credentials import KNOWN
+from seawall.degrade.fields import NOISE
 from seawall.degrade.stale import StaleResponse
 from seawall.degrade.storing import GOOD
 from seawall.effective import Effective
@@ -229,7 +230,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "events": events,
     "metrics": metrics,
     "tree": tree,
-    "credentials": lambda: listed(CREDENTIALS),
+    "credentials": lambda: listed(KNOWN),
     "noise": lambda: listed(NOISE),
     "statuses remembered": lambda: listed(GOOD),
     **{f"fields of {kind.__name__}": partial(fields_of, kind) for kind in KINDS},

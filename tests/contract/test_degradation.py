@@ -145,6 +145,18 @@ async def test__fallback__no_secret_crosses(kit: Kit, peer: Peer, other: Peer) -
     assert fields["host"] == other.url.removeprefix("http://")
 
 
+async def test__fallback_on_the_same_origin__gets_the_credentials_but_no_field_of_the_connection(
+    kit: Kit, peer: Peer
+) -> None:
+    peer.script(answer(503), answer(200))
+    headers = {"Authorization": "Bearer mine", "TE": "trailers", "Keep-Alive": "timeout=5"}
+    async with kit.mounted(only(degrade=[FallbackProvider(peer.url, path="/older")])) as client:
+        assert (await client.get(peer / "x", headers=headers)).status == 200
+    sent = [{name.lower(): value for name, value in request.headers} for request in peer.requests]
+    assert [("te" in fields, "keep-alive" in fields) for fields in sent] == [(True, True), (False, False)]
+    assert [fields["authorization"] for fields in sent] == ["Bearer mine"] * 2
+
+
 async def test__fallback__rewrites_path_body_and_answer(kit: Kit, peer: Peer, other: Peer) -> None:
     def body(content: bytes) -> bytes:
         return json.dumps({**json.loads(content), "model": "theirs"}).encode()

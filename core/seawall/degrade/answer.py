@@ -5,10 +5,12 @@ from __future__ import annotations
 import json as jsonlib
 from typing import TYPE_CHECKING, Any, Final
 
+from seawall.degrade.fields import FRAMING
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_OF_THE_TRANSFER: Final = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_OF_THE_TRANSFER: Final = frozenset({"content-encoding", *FRAMING})
 
 
 class Answer:

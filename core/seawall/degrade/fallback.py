@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from seawall import _check
 from seawall.degrade.answer import Answer
+from seawall.degrade.fields import CONNECTION
 from seawall.outcome import Reason, Rejection, reject_async
 from seawall.policies.retry import key_field
 
@@ -157,7 +158,7 @@ class FallbackProvider:
         headers = [(name, value) for name, value in _fields(request) if same or name.lower() in crosses]
         added = self.headers(request) if callable(self.headers) else self.headers or {}
         replaced = {name.lower() for name in added}
-        headers = [(name, value) for name, value in headers if name.lower() not in replaced | _FRAMING]
+        headers = [(name, value) for name, value in headers if name.lower() not in replaced | _RECOMPUTED]
         headers += added.items()
         content = None
         if self.body is not None:
@@ -177,7 +178,7 @@ def _are_names(methods: Any) -> bool:
     return all(isinstance(name, str) for name in methods)  # pyright: ignore[reportUnknownVariableType]
 
 
-_FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_RECOMPUTED: Final = CONNECTION | {"host", "content-length"}
 """The library's business, for the request as it is sent."""
 
 

@@ -1,41 +1,19 @@
-"""Request fields by what they say: who asks, or nothing."""
+"""Header fields by what they say: of the connection, of the body's frame, or nothing about what is asked."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-CREDENTIALS: Final = frozenset(
-    {
-        "authorization",
-        "cookie",
-        "proxy-authorization",
-        "api-key",
-        "apikey",
-        "x-api-key",
-        "x-api-token",
-        "x-apikey",
-        "x-access-token",
-        "x-amz-security-token",
-        "x-auth-key",
-        "x-auth-token",
-        "x-csrf-token",
-        "x-functions-key",
-        "x-goog-api-key",
-        "x-goog-iam-authorization-token",
-        "x-rapidapi-key",
-        "x-session-token",
-        "x-xsrf-token",
-        "ocp-apim-subscription-key",
-        "private-token",
-        "job-token",
-        "circle-token",
-        "x-vault-token",
-        "x-shopify-access-token",
-        "x-subscription-token",
-    }
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONNECTION: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-"""Fields that say who asks: `key=` replaces them. Any other field counts as part of the question, so one that is
-missing here keeps callers apart all the same."""
+"""Fields of one connection, not of the message it carries (RFC 9110 §7.6.1): whoever sends that on makes them anew."""
+
+FRAMING: Final = ("content-length", "transfer-encoding")
+"""Fields that say where a body ends."""
 
 NOISE: Final = frozenset(
     {
@@ -71,13 +49,7 @@ NOISE: Final = frozenset(
         "x-ms-client-request-id",
         "x-stainless-retry-count",
         "date",
-        # the connection and the transfer
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
+        # the transfer
         "content-length",
         "expect",
         "priority",
@@ -87,5 +59,10 @@ NOISE: Final = frozenset(
         "if-none-match",
         "if-modified-since",
     }
-)
+) | (CONNECTION - {"upgrade"})  # with that one a request asks for something else, and nothing is remembered
 """Fields that do not count."""
+
+
+def framing(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """How a body is framed by its request's headers (of any case), for another request that sends it as it is."""
+    return [(name, headers[name]) for name in FRAMING if name in headers]

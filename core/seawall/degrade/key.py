@@ -20,7 +20,7 @@ from hashlib import blake2b
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from seawall.degrade.fields import CREDENTIALS
+from seawall.degrade.credentials import KNOWN
 from seawall.pattern import host_key
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TAG_SIZE: Final = 16
 KEY_SIZE: Final = 32
 
-_CREDENTIALS: Final = frozenset(name.encode() for name in CREDENTIALS)
+_CREDENTIALS: Final = frozenset(name.encode() for name in KNOWN)
 _ORIGIN: Final = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*)://(\[[0-9A-Za-z:.%~_-]+\]|[^:\[\]]+)(?::([0-9]{0,5}))?\Z", re.DOTALL
 )

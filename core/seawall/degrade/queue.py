@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from seawall import _check
 from seawall.degrade.credentials import is_credential
+from seawall.degrade.fields import CONNECTION
 from seawall.outcome import Reason, Rejection
 from seawall.policies.retry import IDEMPOTENT_METHODS, Retry, key_field
 
@@ -25,22 +26,8 @@ if TYPE_CHECKING:
     from seawall.runtime import Runtime
     from seawall.stores.items import Fields, Receipt
 
-RECOMPUTED: Final = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
-"""Of the connection, not of the request (RFC 9110 §7.6.1): the library makes them anew. Results are not compressed."""
+_RECOMPUTED: Final = CONNECTION | {"accept-encoding", "content-length", "expect", "host"}
+"""The library makes them anew. Results are not compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +126,7 @@ class QueueForRetry:
         return tuple(
             (name, value)
             for name, value in pairs
-            if name.lower() not in RECOMPUTED | hop
+            if name.lower() not in _RECOMPUTED | hop
             and (self.store_credentials or name.lower() == key.lower() or not is_credential(name))
         )
 

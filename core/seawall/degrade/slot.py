@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from seawall.classification import STREAMS
+from seawall.degrade.fields import CONNECTION
 from seawall.degrade.key import TAG_SIZE
 from seawall.degrade.record import MOST_FIELDS, Record
 from seawall.degrade.storing import Fate, Terms, Wish, fate_of, terms_of
@@ -19,22 +20,13 @@ if TYPE_CHECKING:
     from seawall.degrade.flights import Lead, Seat
     from seawall.degrade.key import Field
 
-_HOP_BY_HOP: Final = frozenset(
-    {
-        "age",
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authentication-info",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
-)
+_NOT_KEPT: Final = CONNECTION | {
+    "age",
+    "content-length",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+}
 """RFC 9111 §3.1; and the age and the length, which are told anew."""
 
 
@@ -169,7 +161,7 @@ def _read(fields: Iterable[Field]) -> tuple[list[tuple[str, str]], dict[str, str
             value = value.decode("latin-1")
         low = name.lower()
         told[low] = f"{told[low]}, {value}" if low in told else value
-        if low not in _HOP_BY_HOP:
+        if low not in _NOT_KEPT:
             kept.append((name, value))
     if len(told) > MOST_FIELDS or len(kept) > MOST_FIELDS:
         return None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from seawall import _check
-from seawall.degrade.fields import CREDENTIALS
+from seawall.degrade.credentials import KNOWN
 from seawall.outcome import reject_async
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class StaleResponse:
         object.__setattr__(self, "methods", frozenset(method.upper() for method in methods))
         ignore = _names(self, "ignore", "field", _FIELD, '{"x-my-request-id"}')
         object.__setattr__(self, "ignore", frozenset(name.lower() for name in ignore))
-        if told := sorted(CREDENTIALS & frozenset(self.ignore)):
+        if told := sorted(KNOWN & frozenset(self.ignore)):
             raise ValueError(f"StaleResponse: ignore has {told[0]!r}, which says who asks: give key= instead")
         _check.flag(self, "coalesce")
         reject_async(self.key, "StaleResponse: key")

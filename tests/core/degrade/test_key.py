@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from seawall.degrade.fields import CREDENTIALS, NOISE
+from seawall.degrade.credentials import KNOWN, is_credential
+from seawall.degrade.fields import NOISE
 from seawall.degrade.key import KEY_SIZE, TAG_SIZE, in_order, target_of
 from seawall.stores.memory import MemoryStore
 from tests.core.degrade.asking import Cache, Request
@@ -61,7 +62,7 @@ APART = {
     "a field twice": Request(headers=[("X-Acting-As", "bob"), ("X-Acting-As", "alice")]),
     "in another order": Request(headers=[("X-Acting-As", "alice"), ("X-Acting-As", "bob")]),
     "a tunnelled method": Request(headers={"X-HTTP-Method-Override": "DELETE"}),
-    **{f"{name}: {value}": Request(headers={name: value}) for name in CREDENTIALS for value in ("a", "b")},
+    **{f"{name}: {value}": Request(headers={name: value}) for name in KNOWN for value in ("a", "b")},
 }
 
 
@@ -91,7 +92,15 @@ def test__ignored_by_the_user__does_not_count() -> None:
 
 
 def test__credentials_and_noise__are_not_the_same_thing() -> None:
-    assert not CREDENTIALS & NOISE
+    assert not KNOWN & NOISE
+    assert not [name for name in KNOWN if not is_credential(name)]
+
+
+def test__field_that_only_looks_like_a_credential__counts_beside_the_users_key() -> None:
+    cache = Cache(key=lambda _: "alice")
+    by_price, by_name = (key(cache, Request(headers={"x-sort-key": value})) for value in ("price", "name"))
+    assert is_credential("x-sort-key")
+    assert by_price != by_name
 
 
 def test__spelling_of_names_and_bytes__do_not_count() -> None:
@@ -202,7 +211,7 @@ class TestKeyFunction:
 
     def test__everything_else_still_counts(self) -> None:
         cache = Cache(key=lambda request: "alice")
-        credential = {name.title() for name in CREDENTIALS}
+        credential = {name.title() for name in KNOWN}
         keys = [key(cache, r) for what, r in APART.items() if what.partition(":")[0].title() not in credential]
         assert len(set(keys)) == len(keys) - 2  # the two with a user in the URL
         assert key(cache, Request(), body=b"a") != key(cache, Request(), body=b"b")
