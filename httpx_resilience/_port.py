@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from httpx_resilience._ahead import ReadingAhead
 from httpx_resilience._clocks import as_given, given_timeouts, timed
-from httpx_resilience._network import close_all, goes_straight, left_behind, needs_scopes
+from httpx_resilience._connection import close_all
+from httpx_resilience._network import goes_straight, left_behind, needs_scopes
 from httpx_resilience._upload import give_back, is_lent, lend, prepare
 from seawall import mounted
 from seawall.degrade.answer import Answer

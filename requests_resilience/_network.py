@@ -23,7 +23,7 @@ from urllib3.util import Timeout, connection
 from seawall.clocks import Left
 from seawall.drivers.aside import Aside
 from seawall.drivers.forks import Lock
-from seawall.drivers.resolver import addresses
+from seawall.drivers.resolver import addresses, connect_in_turn
 from seawall.drivers.sockets import SOCKET, Clamp, clamped, is_clamped
 from seawall.drivers.threads import Threads
 from seawall.runtime import OutOfTime, run_sync
@@ -190,7 +190,7 @@ class _Connection(_Base):
         host = self._dns_host.strip("[]")
         try:
             found = addresses(host, self.port, timeout.seconds())
-            sock = self._first(found, timeout)
+            sock = connect_in_turn(found, timeout, self._to, OSError)
         except UnicodeError:  # no name at all: urllib3 shall say so
             return super()._new_conn()
         except socket.gaierror as error:
@@ -201,14 +201,6 @@ class _Connection(_Base):
             raise NewConnectionError(self, f"Failed to establish a new connection: {error}") from error
         sys.audit("http.client.connect", self, self.host, self.port)
         return sock
-
-    def _first(self, found: list[str], timeout: Left) -> Any:
-        for parts in range(len(found), 1, -1):  # one silent address leaves time for the next
-            try:
-                return self._to(found[-parts], timeout.share(parts))
-            except OSError:
-                continue
-        return self._to(found[-1], timeout.share(1))
 
     def _to(self, address: str, seconds: float) -> Any:
         return connection.create_connection((address, self.port), seconds, self.source_address, self.socket_options)

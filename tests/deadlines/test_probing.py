@@ -18,7 +18,7 @@ import urllib3.connection
 
 import requests_resilience
 import seawall
-from httpx_resilience._network import AsyncBackend
+from httpx_resilience._backend import AsyncBackend
 from seawall import Policy, Resilience, Timeouts
 from seawall.clocks import Watch
 from seawall.policies.timeouts import Limits
@@ -308,7 +308,7 @@ def test__cancelled_as_an_address_connects__its_connection_is_closed(
 
     async def main() -> None:
         nonlocal outside
-        monkeypatch.setattr("httpx_resilience._network.addresses_async", two)
+        monkeypatch.setattr("httpx_resilience._backend.addresses_async", two)
         Network.__module__ = "httpcore2.scripted"
         network = AsyncBackend(Network(), httpcore2, None)
         call: Any = SimpleNamespace(

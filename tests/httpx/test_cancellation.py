@@ -14,7 +14,7 @@ import httpx
 import httpx2
 import pytest
 
-from httpx_resilience import _network, mount
+from httpx_resilience import _backend, mount
 from seawall import Bulkhead
 from seawall.clocks import Watch
 from tests.contract import steps
@@ -198,7 +198,7 @@ def test__two_addresses_that_connect_at_once__one_is_closed(
         async with anyio.create_task_group() as tasks:
 
             async def connect() -> None:
-                connected.append(await _network.AsyncBackend(inner, core, None)._first([NEAR, SLOW], 80, left, {}))
+                connected.append(await _backend.AsyncBackend(inner, core, None)._first([NEAR, SLOW], 80, left, {}))
 
             tasks.start_soon(connect)
             while len(waiting) < 2:
@@ -207,5 +207,5 @@ def test__two_addresses_that_connect_at_once__one_is_closed(
                 event.set()
         assert inner.open == connected
 
-    monkeypatch.setattr(_network, "STAGGER", 0)
+    monkeypatch.setattr(_backend, "STAGGER", 0)
     run(backend, scenario)

@@ -23,7 +23,7 @@ import httpx2
 import pytest
 
 import seawall
-from httpx_resilience import AsyncResilientTransport, _network
+from httpx_resilience import AsyncResilientTransport, _backend
 from seawall import Bulkhead, Policy, Resilience, Retry, Timeouts, TokenBudget, events
 from seawall.admission import Admission
 from seawall.drivers import resolver
@@ -274,7 +274,7 @@ def test__struck_at_every_suspension__everything_comes_back(
         return [(2, 1, 6, "", (address, 80)) for address in scenario.addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(_network, "STAGGER", 0)
+    monkeypatch.setattr(_backend, "STAGGER", 0)
 
     async def play(strike: Strike) -> None:
         scene = Scene(library, scenario)

@@ -40,7 +40,7 @@ HTTPX_BODY = "httpx_resilience/_stream.py"
 IDEMPOTENCY = "core/seawall/idempotency.py"
 HTTPX_PORT = "httpx_resilience/_port.py"
 REQUESTS_PORT = "requests_resilience/_port.py"
-HTTPX_NETWORK = "httpx_resilience/_network.py"
+HTTPX_CONNECTION = "httpx_resilience/_connection.py"
 JUDGING = "core/seawall/judging.py"
 MOUNTED = "core/seawall/mounted.py"
 PATTERN = "core/seawall/pattern.py"
@@ -268,7 +268,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S5.08", TIMEOUTS, "total=float(seconds) + 30", "total=float(seconds) + 60"),
     ("S5.08", TIMEOUTS, "attempt = float(seconds) - 5", "attempt = float(seconds)"),
     ("S5.09", SOCKETS, "seconds = left.seconds()", "seconds = float(left)"),
-    ("S5.09", HTTPX_NETWORK, "return watch.seconds(timeout.own, timeout.until)", "return float(timeout)"),
+    ("S5.09", HTTPX_CONNECTION, "return watch.seconds(timeout.own, timeout.until)", "return float(timeout)"),
     ("S5.10", CLOCK, "earliest(scope.deadline, process_now() + self._seconds)", "process_now() + self._seconds"),
     ("S5.10", RESILIENCE, "deadline = scope.earliest(outer, now", "deadline = outer or scope.earliest(None, now"),
     ("S5.11", CLOCKS, "left if own is None or left < own else own", "left if own is None else own"),

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from seawall.drivers import forks
 from seawall.drivers.aio import Loops
 from seawall.drivers.aside import Aside
 from seawall.drivers.threads import Threads
 from seawall.runtime import OutOfTime, run_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seawall.clocks import Left
+
+T = TypeVar("T")
 
 MOST_AT_A_TIME: Final = 256
 """Lookups under way, so that hanging name servers for ever new hosts cannot eat the process; a further one fails."""
@@ -83,6 +90,19 @@ async def _addresses(host: str, port: int, seconds: float, waiter: Threads | Loo
     if not found:
         raise socket.gaierror(socket.EAI_NONAME, f"no address for {host}")
     return found
+
+
+def connect_in_turn(
+    found: list[str], timeout: Left, connect: Callable[[str, float], T], *failures: type[Exception]
+) -> T:
+    """`connect(address, seconds)` for one address after the other, each with its share of the time: a silent one leaves
+    some for the next. Raises what the last one raised; of those before, `failures` are passed over."""
+    for parts in range(len(found), 1, -1):
+        try:
+            return connect(found[-parts], timeout.share(parts))
+        except failures:
+            continue
+    return connect(found[-1], timeout.share(1))
 
 
 def _is_literal(host: str) -> bool:
