@@ -354,7 +354,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.14", CACHE, "        if data is not None:\n            until",
      "        if data is not None and self.store.get(slot.key, record.received) is None:\n            until"),
     ("S7.15", STALE_KEY, "if name not in uncounted and name not in _CREDENTIALS:", 'if name == b"accept":'),
-    ("S7.15", HTTPX_PORT, "return self._serial if not self._is_plain or call", "return self._serial if call"),
+    ("S7.15", HTTPX_PORT, "return self.serial if not self._is_plain or call", "return self.serial if call"),
     ("S7.16", HTTPX_PORT, "if self.library.can_decode(answer) else None", "if True else None"),
     ("S7.16", REQUESTS_PORT, "if not _can_decode(answer):", "if False:"),
     # 8 Health
