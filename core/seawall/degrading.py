@@ -148,6 +148,7 @@ def _end(call: Call) -> None:
     """The call is over; who drops its answer unread gets its permit back, so nothing may hold that."""
     call.silent, call.last = False, None
     if call.slot is not None:
+        call.copy = None  # whoever waits for it sees that it is gone
         call.slot.over()
     if call.state.hub.following:
         telling.call_ended(call)

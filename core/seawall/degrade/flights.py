@@ -133,7 +133,7 @@ class Seat:
             return flight.record or Next.GO
         lead = flight.lead
         if lead is None:
-            return self._lead if flight.take(self._lead) else Next.WAIT
+            return self._take()
         if self._lead.blocks and lead.thread == self._lead.thread:
             return Next.GO
         if lead.passed != self._passed:
@@ -141,6 +141,13 @@ class Seat:
         elif lead.passed is not None and now - self._since >= STALLED:
             return Next.GO
         return Next.WAIT
+
+    def _take(self) -> Lead | Next:
+        if not self._flight.take(self._lead):
+            return Next.WAIT
+        # Held by the follower only: a seat that an interrupt kept from leaving would lead for ever.
+        lead, self._lead = self._lead, _NOBODY
+        return lead
 
     def leave(self) -> None:
         """The follower waits no longer."""
@@ -151,6 +158,9 @@ class Seat:
             pass
         if not flight.is_over and flight.lead is None:  # it may have been called to lead
             flight.call_next()
+
+
+_NOBODY: Final = Lead(0, 0, blocks=False)
 
 
 def join(flights: Flights, key: bytes, lead: Lead, now: float, *, since: int) -> Lead | Seat:
