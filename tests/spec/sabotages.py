@@ -345,7 +345,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.10", STORING, '    if "set-cookie" in told or', "    if"),
     ("S7.10", FLIGHTS, "if other is None or other.began > since:", "if True:"),
     ("S7.11", COALESCING, "        lead.land(None)\n", "        pass\n"),
-    ("S7.11", FLIGHTS, "return self._lead if flight.take(self._lead) else Next.WAIT", "return Next.GO"),
+    ("S7.11", FLIGHTS, "            return self._take()\n", "            return Next.GO\n"),
     ("S7.11", COALESCING, "        ends = min(ends, call.deadline)", "        pass"),
     ("S7.12", OPERATIONS, "call.copy = call.slot.came(", "call.slot.came("),
     ("S7.12", CACHE, "Place(self.values, (operation.name, what))", 'Place(self.values, ("", what))'),
