@@ -106,11 +106,10 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
 
     now: when it goes out, if that is later than it started.
     """
-    state, number = call.state, 1
-    now = call.started if now is None else now
+    state, now = call.state, call.started if now is None else now
     last: _Last | None = None
+    admission = runtime.admission(call, 1, now)
     while True:
-        admission = runtime.admission(call, number, now)
         try:
             refused = (
                 state.admit(admission, now) if call.deadline is None or now < call.deadline else too_late(call, now)
@@ -134,7 +133,7 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
             try:
                 status = response.status_code
                 if status < 400 and call.policy.trusts_headers:
-                    call.answer = (number, admission.started, admission.headers_at, status)
+                    call.answer = (admission.number, admission.started, admission.headers_at, status)
                     call.ending = _ANSWERED
                     if type(admission.phase) is HalfOpen:
                         state.headers(admission, state.now())
@@ -152,7 +151,7 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
         if result is not None:
             return result
         now = state.now()
-        number += 1
+        admission = runtime.admission(call, admission.number + 1, now)
 
 
 def _failed(admission: Admission, error: Exception, runtime: Runtime) -> _Last:

@@ -254,7 +254,7 @@ class HostState(Ledger):
             if self._sleepers is None:
                 self._sleepers = {}
             self._sleepers[ticket] = None
-            is_closed = self._is_closed
+            is_closed = self.is_closed
         if is_closed:
             ticket.wake()
         self._after()
@@ -284,7 +284,7 @@ class HostState(Ledger):
         """Refuse everybody from now on, and send the waiters away."""
 
         def shut(_now: float) -> None:
-            self._is_closed = True
+            self.is_closed = True
             self._told = None
 
         self._by_hand(shut)
@@ -300,16 +300,6 @@ class HostState(Ledger):
         for permit in self.bulkhead.begin_afresh():
             self.breaker.forget(permit)
         self._sleepers = self.turned_away = self._told = None
-
-    @property
-    def group(self) -> str:
-        """What was configured for it: group, pattern or provider name; "all://" if nothing names it."""
-        return (self.effective.group or self.effective.pattern) if self.opens else "all://"
-
-    @property
-    def is_closed(self) -> bool:
-        """Does it refuse everybody, for good?"""
-        return self._is_closed
 
     @property
     def in_flight(self) -> int:

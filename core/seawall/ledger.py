@@ -33,7 +33,6 @@ class Ledger:
 
     __slots__ = (
         "_dropped",
-        "_is_closed",
         "_told",
         "breaker",
         "budget",
@@ -43,6 +42,7 @@ class Ledger:
         "effective",
         "gate",
         "is_calm",
+        "is_closed",
         "name",
         "opens",
         "origin",
@@ -73,7 +73,8 @@ class Ledger:
         """Until then the server wants to be left alone."""
         self.is_calm = True
         """Nothing but a free permit is to be asked for before an attempt is let in."""
-        self._is_closed = False
+        self.is_closed = False
+        """It refuses everybody, for good."""
         self._told: tuple[Open, float, Rejection, list[float]] | None = None
         """What everybody hears while this circuit is open, until that instant, and when they heard it: found once."""
         self.turned_away: list[float] | None = None
@@ -83,6 +84,11 @@ class Ledger:
         self._dropped: tuple[AttemptStarted | None, ...] = ()
         """What was told of attempts that died without an end, until that is told, too."""
         self._take_figures(effective)
+
+    @property
+    def group(self) -> str:
+        """What was configured for it: group, pattern or provider name; "all://" if nothing names it."""
+        return (self.effective.group or self.effective.pattern) if self.opens else "all://"
 
     def _tidy(self, now: float) -> None:
         """Before anything is decided: count what ended, drop the dead, forget the old, count attempts that hang."""
@@ -103,7 +109,7 @@ class Ledger:
                 self._review(now)
 
     def _review(self, now: float) -> None:
-        self.is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self._is_closed
+        self.is_calm = type(self.breaker.phase) is Closed and self.gate <= now and not self.is_closed
 
     def _consider(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:
         """May this attempt go? The whole question, cheap vetoes first; the answers are those of `HostState.admit`."""
@@ -136,7 +142,7 @@ class Ledger:
 
     def _veto(self, call: Call, now: float) -> Rejection | None:
         """Why no attempt of `call` may go, whatever permits are free."""
-        if self._is_closed:
+        if self.is_closed:
             return Rejection(Reason.CLOSED, self.name)
         if "breaker" in call.exempt:
             return None
@@ -160,7 +166,7 @@ class Ledger:
         queue = self.bulkhead.queue
         if not (queue.waiting or queue.granted):
             return []
-        if self._is_closed:
+        if self.is_closed:
             return queue.send_away()
         sent_away: list[Ticket] = []
         if type(self.breaker.phase) in (Open, Isolated):
@@ -198,7 +204,7 @@ class Ledger:
         fresh = config.start if isinstance(config, RetryBudget) else getattr(config, "max_tokens", 0.0)
         return (
             type(phase) is Closed
-            and not (phase.run or self.breaker.growth(now) or self.bulkhead.live or self._is_closed)
+            and not (phase.run or self.breaker.growth(now) or self.bulkhead.live or self.is_closed)
             and not (self.bulkhead.queue.waiting or self.bulkhead.queue.granted)
             and self.gate <= now
             and self.window.is_empty

@@ -140,7 +140,7 @@ BUGS = [
      FLOW, "        _settle(call, admission, last, now)\n        refused = state.refuses(call, now)",
      "        call._held = admission\n        refused = state.refuses(call, now)"),
     ("waits-after-opening", "waiters go on waiting for a circuit that opened",
-     LEDGER, "        if type(self.breaker.phase) in (Open, Isolated):", "        if self._is_closed:"),
+     LEDGER, "        if type(self.breaker.phase) in (Open, Isolated):", "        if self.is_closed:"),
     # -- what comes back, and what is told
     ("error-of-another-type", "the caller gets an exception the bare client never raises",
      FLOW, "    assert error is not None\n    return Failed(error)", "    return Failed(RuntimeError(str(error)))"),

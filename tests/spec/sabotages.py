@@ -526,7 +526,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
      "            state.restore()\n\n    def remove"),
     ("W24a", DEGRADING, "if status < 500 and status not in _WORTH_IT and not _is_blamed(call):", "if status < 400:"),
     ("W24b", DEGRADING, "call.whole, call.deadline = deadline, deadline - _reserved(", "_ = deadline - _reserved("),
-    ("W25", HOST, "self._is_closed = True", "self._is_closed = False"),
+    ("W25", HOST, "self.is_closed = True", "self.is_closed = False"),
     ("W25", RESILIENCE, "self._registry.is_closed = True", "self._registry.is_closed = False"),
     ("W26a", HEALTH_CIRCUIT, 'status = "degraded"', 'status = "critical"'),
     ("W26a", HEALTH_CIRCUIT, "if refused or answered else bool(steps)", "or bool(steps)"),
