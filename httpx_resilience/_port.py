@@ -19,6 +19,7 @@ from seawall.drivers.aio import Loops, within
 from seawall.drivers.threads import Threads
 from seawall.idempotency import add_key
 from seawall.judging import watch_for
+from seawall.outcome import WrongValue
 from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped
 from seawall.scope import Carrier
@@ -122,7 +123,7 @@ class Port(mounted.Port, ReadingAhead):
         if isinstance(answer, Answer):
             return self.library.answer(call, answer) if self.library.can_decode(answer) else None
         if not isinstance(answer, self.library.response):
-            raise TypeError("give a seawall.Answer")
+            raise WrongValue(f"it gave {type(answer).__name__}: give a seawall.Answer, or None")
         answer.extensions["resilience"] = call
         return answer
 

@@ -30,6 +30,7 @@ from seawall.drivers.threads import Threads
 from seawall.idempotency import add_key
 from seawall.judging import watch_for
 from seawall.mounted import PEEK_BYTES, PEEK_SECONDS
+from seawall.outcome import WrongValue
 from seawall.policies.retry import Repeatable
 from seawall.runtime import Stopped
 from seawall.scope import Carrier, earliest
@@ -231,7 +232,7 @@ class Port(mounted.Port, Threads):
     def respond(self, call: Call, answer: Any) -> Any:
         if not isinstance(answer, Answer):
             if not isinstance(answer, Response):
-                raise TypeError("give a seawall.Answer")
+                raise WrongValue(f"it gave {type(answer).__name__}: give a seawall.Answer, or None")
             attach(answer, call)
             return answer
         if not _can_decode(answer):

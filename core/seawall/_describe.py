@@ -168,6 +168,8 @@ def _notes(full: Effective) -> list[str]:
         notes.append("nothing is retried: the budget pays for nothing")
     if full.bulkhead is None or full.bulkhead.max_concurrent is None:
         notes.append("the bulkhead measures and never refuses")
+    if any(type(step).__name__ == "QueueForRetry" for step in full.degrade):
+        notes.append("QueueForRetry keeps what is safe to send twice, and what has an idempotency key; the rest fails")
     idle = [name for step in full.degrade if (name := _for_requests(step))]
     if idle:
         notes.append(f"for requests only, an operation of execute() is passed on: {', '.join(idle)}")

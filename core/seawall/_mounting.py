@@ -60,6 +60,8 @@ def _client_of(client: Any, wanted_by: str = "mount") -> Any:
         if any(library in mounts() for library in _libraries(candidate)):
             return candidate
         candidate = getattr(candidate, "_client", None)
+    if isinstance(client, type):
+        raise TypeError(f"{wanted_by}: {client.__name__} is a class: give a client made of it, {client.__name__}(…)")
     raise TypeError(
         f"{wanted_by}: {type(client).__name__} is no client of {', '.join(sorted(mounts()))}, nor an SDK "
         f"client with one inside: {wanted_by} its HTTP client, or give the SDK a mounted one (http_client=…)"

@@ -11,6 +11,8 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from seawall.outcome import WrongValue
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -151,5 +153,8 @@ class Hub:
             from logging import getLogger
 
             getLogger("seawall").warning(
-                "%s raised %s; calls go on without it, and it is not reported again", name, type(error).__qualname__
+                "%s raised %s%s; calls go on without it, and it is not reported again",
+                name,
+                type(error).__qualname__,
+                f" ({error})" if isinstance(error, WrongValue) else "",
             )

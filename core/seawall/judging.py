@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from seawall._story import attach
 from seawall.classification import of_error, of_event, of_response
 from seawall.clocks import EARLY, Watch
-from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Sent, Verdict
+from seawall.outcome import Again, Ending, ErrorKind, Reason, Rejection, Sent, Verdict, WrongValue
 from seawall.policies.retry import IDEMPOTENT_METHODS
 from seawall.runtime import OutOfTime, close_unawaited
 
@@ -194,7 +194,7 @@ def _ask_user(call: Call, outcome: Outcome) -> None:
             verdict: object = classify(copy(outcome), call.request)  # his to keep: ours lets go of the error
             if verdict is not None and not isinstance(verdict, Verdict):
                 close_unawaited(verdict)
-                raise TypeError("classify= must give a Verdict or None")
+                raise WrongValue("classify= must give a Verdict or None")
         except Exception as error:
             call.state.hub.complain(classify, error)
             return
@@ -232,7 +232,7 @@ def _asking(call: Call, ask: Inspect) -> Inspect:
             if meaning is None or isinstance(meaning, bool | ErrorKind):
                 return meaning
             close_unawaited(meaning)
-            raise TypeError("inspect_streams= must give an ErrorKind, True, False or None")
+            raise WrongValue("inspect_streams= must give an ErrorKind, True, False or None")
         except Exception as error:
             call.state.hub.complain(ask, error)
             return None

@@ -145,11 +145,13 @@ def watch_below(retries: Any, resilience: Resilience) -> None:
 
 
 def watch_above(call: Call, result: object, resilience: Resilience) -> None:
-    """Warn, once per Resilience, if the call that failed is an SDK's own retry: its headers number the tries.
+    """Warn, once per Resilience, if an SDK's own retry was retried here too, or refused: its headers number the tries.
 
     Refusals come by the thousand a second, and looking at headers costs half of one: then it is done now and then.
     """
     hub = resilience.hub
+    if type(result) is not Rejection and len(call.attempts) < 2:  # one attempt a try: nothing multiplies
+        return
     if type(result) is Rejection:
         if call.started < hub.looks_at:
             return

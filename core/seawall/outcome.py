@@ -218,6 +218,10 @@ class Response(Protocol):
     def headers(self) -> Headers: ...
 
 
+class WrongValue(TypeError):
+    """A user's function gave something else than was asked for. The text is ours and names no value: it may be told."""
+
+
 def reject_async(function: Callable[..., Any] | None, field: str, cure: str = "give a plain function") -> None:
     """Refuse a coroutine function where the answer is needed at once."""
     if function is None:

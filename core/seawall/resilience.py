@@ -337,9 +337,6 @@ def default() -> Resilience:
     return _process.setdefault("default", Resilience(name="default")) if known is None else known  # one, also in a race
 
 
-def replace_default(resilience: Resilience | None) -> Resilience | None:
-    """Make that the Resilience of this process (None: a new one when it is asked for); returns the one there was."""
-    before = _process.pop("default", None)
-    if resilience is not None:
-        _process["default"] = resilience
-    return before
+def replace_default(resilience: Resilience) -> None:
+    """Make that the Resilience of this process. For tests."""
+    _process["default"] = resilience

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from seawall import backoff, telling
-from seawall.outcome import Again, Attempt, Ending, Verdict
+from seawall.outcome import Again, Attempt, Ending, Verdict, WrongValue
 from seawall.policies.retry import may_repeat
 from seawall.runtime import close_unawaited
 
@@ -80,7 +80,7 @@ def _when(call: Call, retry: Retry, admission: Admission, outcome: Outcome, now:
         if wanted is None or wanted is True or wanted is False:
             return wanted
         close_unawaited(wanted)
-        raise TypeError("when= must give True, False or None")
+        raise WrongValue("when= must give True, False or None")
     except Exception as error:
         call.state.hub.complain(retry.when, error)
         return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from seawall.book import Origin, PolicyBook
+from seawall.outcome import WrongValue
 from seawall.pattern import Pattern, check_provider, host_key, is_provider, normal_host
 from seawall.registry import Registry
 
@@ -200,7 +201,7 @@ class Routing:
         try:
             name = key(method, url)
             if not isinstance(name, str) or not name:
-                raise TypeError("key must give a string")
+                raise WrongValue("key must give a string")
         except Exception as error:
             self._hub.complain(key, error)
             return None

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, Self
 
 from seawall._mounting import replayer
@@ -44,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         parser.error(str(error))
     try:
+        if not Path(options.file).exists():  # nobody has put anything in yet; or its name is misspelt
+            print(f"seawall: {options.file} is new: nothing was queued there before", file=sys.stderr)
         return run(Outbox(options.file), client, attach=attach, lease=options.lease, once=options.once)
     except OutboxError as error:
         print(f"seawall: {error}", file=sys.stderr)
@@ -62,7 +65,7 @@ def run(
     with StopSignal() as signal, _Drain(outbox, client, attach, lease, lambda: signal.came) as drain:
         while not signal.came:
             sent = drain()
-            if sent:
+            if sent or once:
                 print(f"{sent} sent, {len(outbox)} waiting", flush=True)
             if once:
                 break

@@ -177,12 +177,22 @@ async def test__no_retrier_underneath__no_warning(kit: Kit, peer: Peer) -> None:
 
 async def test__retrier_above__one_warning(kit: Kit, peer: Peer) -> None:
     peer.script(answer(503))
-    async with kit.mounted(only()) as client:
+    async with kit.mounted(quick()) as client:
         with recorded() as caught:
             for count in range(3):  # as an SDK numbers its attempts
                 await client.get(peer / "x", headers={"x-stainless-retry-count": str(count)})
     (warning,) = caught
     assert "max_retries" in str(warning.message)
+
+
+async def test__retrier_above__of_what_is_sent_once_here__no_warning(kit: Kit, peer: Peer) -> None:
+    peer.script(answer(503))
+    async with kit.mounted(quick()) as client:
+        with recorded() as caught:
+            for count in range(3):
+                await client.request("POST", peer / "x", headers={"x-stainless-retry-count": str(count)})
+    assert caught == []
+    assert peer.count == 3
 
 
 async def test__clock_longer_than_the_clients__one_warning_at_most(kit: Kit, peer: Peer) -> None:

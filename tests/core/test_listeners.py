@@ -57,12 +57,16 @@ def test__last_listener_gone__nothing_is_built_again() -> None:
 
 
 def test__nobody_listens_any_more__nothing_piles_up() -> None:
+    def living() -> int:
+        gc.collect()
+        return sum(isinstance(one, Change) for one in gc.get_objects())
+
+    before = living()  # other tests' hosts may still be there
     stage = Stage(only(breaker=brittle()))
     for _ in range(1000):
         stage.resilience.isolate(HOST)
         stage.resilience.restore(HOST)
-    gc.collect()
-    assert sum(isinstance(one, Change) for one in gc.get_objects()) == KEPT
+    assert living() - before <= KEPT
 
 
 def test__subscribe__to_some_kinds_only() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 pytest_plugins = "pytester"
 
-SETTINGS = "-p pytest_seawall -p no:cacheprovider -p no:randomly -W error"
+SETTINGS = "-p no:cacheprovider -p no:randomly -W error"  # the plugin comes by its entry point
 
 
 def check(pytester: pytest.Pytester, source: str, **outcomes: int) -> None:
@@ -79,6 +79,50 @@ def test__resilience_clock__default_policy__waits_pass_at_once(pytester: pytest.
             assert 1030 <= resilience_clock.now < 1032
         """,
         passed=4,
+    )
+
+
+def test__client_mounted_at_import__follows_the_fixtures(pytester: pytest.Pytester) -> None:
+    check(
+        pytester,
+        """
+        import asyncio
+        import time
+        import httpx
+        import pytest
+        import requests
+        import seawall
+
+        def answers(request):
+            CALLS.append(request)
+            return httpx.Response(503, headers={"Retry-After": "20"}) if len(CALLS) % 2 else httpx.Response(200)
+
+        CALLS = []
+        CLIENT = seawall.mount(httpx.Client(transport=httpx.MockTransport(answers)))
+        ASYNC = seawall.mount(httpx.AsyncClient(transport=httpx.MockTransport(answers)))
+        SESSION = seawall.mount(requests.Session())
+        OUTER = seawall.default()
+
+        def test_no_waits(resilience_clock):
+            began = time.monotonic()
+            assert CLIENT.get("http://a.test/").status_code == 200
+            async def main():
+                return (await ASYNC.get("http://b.test/")).status_code
+            assert asyncio.run(main()) == 200
+            assert time.monotonic() - began < 5
+            assert SESSION.get_adapter("http://a.test/").resilience is seawall.default()
+
+        def test_fresh(fresh_resilience):
+            CALLS.append(None)
+            CLIENT.get("http://a.test/")
+            assert fresh_resilience.snapshot("http://a.test").total_successes == 1
+
+        def test_after():
+            assert OUTER is seawall.default()
+            assert CLIENT._transport.resilience is ASYNC._transport.resilience is OUTER
+            assert len(OUTER) == 0
+        """,
+        passed=3,
     )
 
 

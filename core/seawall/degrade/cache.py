@@ -24,6 +24,7 @@ from seawall.degrade.record import Record, decode, encode
 from seawall.degrade.slot import Slot
 from seawall.degrade.storing import MOST_SECONDS, Fate, Wish, wish_of
 from seawall.degrade.values import Place, Values
+from seawall.outcome import WrongValue
 from seawall.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class StaleState:
         try:
             who = self.config.key(request)
             if who is not None and not isinstance(who, str):
-                raise TypeError(f"key= gave {type(who).__name__}: give a string, or None")
+                raise WrongValue(f"key= gave {type(who).__name__}: give a string, or None")
         except Exception as error:
             self.complain(self.config.key, error)
             return None

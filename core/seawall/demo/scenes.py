@@ -61,11 +61,11 @@ class Scene:
 
 
 SCENES = (
-    Scene(name="outage", illness=Illness.UNAVAILABLE, begin=0.5, end=5, duration=10),
     Scene(name="20 % errors", illness=Illness.FLAKY, begin=0, end=math.inf, duration=5),
-    Scene(name="hang", illness=Illness.SILENT, begin=0.5, end=5, duration=10),
-    Scene(name="rate limit", illness=Illness.LIMITED, begin=0.5, end=2.5, duration=4.5),
     Scene(name="bridged outage", illness=Illness.UNAVAILABLE, begin=0.5, end=3.5, duration=4.5, bridges=True),
+    Scene(name="rate limit", illness=Illness.LIMITED, begin=0.5, end=2.5, duration=4.5),
+    Scene(name="outage", illness=Illness.UNAVAILABLE, begin=0.5, end=5, duration=10),
+    Scene(name="hang", illness=Illness.SILENT, begin=0.5, end=5, duration=10),
 )
 
 

@@ -74,7 +74,7 @@ def _open(subject: Subject) -> Recommendation:
     elif is_answered:
         action, setting = "Find out why it fails; its callers are answered meanwhile.", "Policy.breaker.open_duration"
     elif steps:
-        action = f"Find out why it fails, and why {' and '.join(steps)} cannot answer for it."
+        action = f"Find out why it fails, and why {' and '.join(steps)} answered for fewer than half of these calls."
     else:
         action = "Find out why it fails, and give callers an answer from elsewhere meanwhile."
     message = "held open by hand" if by_hand else f"the circuit is open{_why(picture)}"

@@ -69,6 +69,7 @@ class Crowd(RuleBasedStateMachine):
         self.leading: dict[Person, Caller] = {}
         self.waiting: dict[Person, Caller] = {}
         self.people: dict[int, Person] = {}
+        self.somebody_is_lost = False
         self.ended: list[Caller] = []
         """Held by somebody, in an exception that has its story, say."""
 
@@ -155,7 +156,7 @@ class Crowd(RuleBasedStateMachine):
             self.ended.append(caller)
         self.reached[f"leader {how}"] += 1
         self.is_gone(caller)
-        del caller
+        self.somebody_is_lost = how == "is lost"
 
     @precondition(lambda self: len(self.waiting) > 2)
     @rule(which=st.integers(0, 9), says=st.booleans())
@@ -164,6 +165,7 @@ class Crowd(RuleBasedStateMachine):
         caller = self.waiting.pop(person)
         if says:
             caller.is_cancelled()
+        self.somebody_is_lost = not says
         self.is_gone(caller)
         self.reached["follower is cancelled" if says else "follower is lost"] += 1
 
@@ -235,6 +237,9 @@ class Crowd(RuleBasedStateMachine):
     @invariant()
     def nobody_gets_lost(self) -> None:
         if hasattr(self, "party"):
+            if self.somebody_is_lost:  # now, and not when the collector happens to run: a walk has to repeat itself
+                self.somebody_is_lost = False
+                gc.collect()
             flights = self.party.cache.state._flights  # pyright: ignore[reportPrivateUsage]
             most = len(self.leading) + len(self.waiting)
             if len(flights) > most:
@@ -267,9 +272,13 @@ RARE = {"follows", "served", "takes over", "goes by itself", "is not asked to wa
 
 def test__any_crowd__nobody_waits_for_ever_or_gets_what_is_not_theirs_or_from_before() -> None:
     Crowd.reached.clear()
+    walk = settings(max_examples=80, stateful_step_count=40, deadline=None)
     gc.freeze()  # collecting is quick then
     try:
-        run_state_machine_as_test(Crowd, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))
+        for _ in range(10):  # one run may miss the rarest
+            run_state_machine_as_test(Crowd, settings=walk)
+            if set(Crowd.reached) == RARE:
+                break
     finally:
         gc.unfreeze()
     assert set(Crowd.reached) == RARE
