@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from httpx_resilience._backend import AnyBackend, AsyncBackend, Backend
 from httpx_resilience._connection import AnyStream
-from seawall.drivers.forks import Lock
+from seawall.forks import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,8 @@ from httpx_resilience._library import library_of
 from httpx_resilience._network import clamp, unclamp
 from httpx_resilience._port import AsyncPort, AsyncUploads, Port, SyncPort, SyncUploads
 from seawall.degrading import journey
-from seawall.drivers.forks import Lock
 from seawall.flow import turned_away
+from seawall.forks import Lock
 from seawall.mounted import keep_alive, next_serial, watch_below
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve

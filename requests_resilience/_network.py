@@ -22,10 +22,10 @@ from urllib3.util import Timeout, connection
 
 from seawall.clocks import Left
 from seawall.drivers.aside import Aside
-from seawall.drivers.forks import Lock
 from seawall.drivers.resolver import addresses, connect_in_turn
 from seawall.drivers.sockets import SOCKET, Clamp, clamped, is_clamped
 from seawall.drivers.threads import Threads
+from seawall.forks import Lock
 from seawall.runtime import OutOfTime, run_sync
 
 if TYPE_CHECKING:

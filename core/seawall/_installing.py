@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from seawall._mounting import mounts
-from seawall.drivers.forks import Lock
+from seawall.forks import Lock
 from seawall.policy import Policy
 from seawall.resilience import Resilience, resolve
 

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
-from seawall import _check, scope
+from seawall import _check, forks, scope
 from seawall._story import Call
-from seawall.drivers import forks
 from seawall.drivers.clock import SYSTEM_CLOCK, process_now
 from seawall.hub import Hub
 from seawall.outcome import reject_async

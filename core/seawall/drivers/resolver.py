@@ -11,7 +11,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from seawall.drivers import forks
+from seawall import forks
 from seawall.drivers.aio import Loops
 from seawall.drivers.aside import Aside
 from seawall.drivers.threads import Threads

@@ -14,7 +14,8 @@ import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
+
+from seawall import forks
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,8 +27,6 @@ _KEPT: Final = 8
 """Idle connections that are kept."""
 _STEPS: Final = 50_000
 """Steps of SQLite's machine between two looks at the clock: about a millisecond."""
-
-_alive: WeakSet[Database] = WeakSet()
 
 
 class Database:
@@ -49,7 +48,7 @@ class Database:
         self._error = error
         self._idle: list[sqlite3.Connection] = []
         self._process = os.getpid()
-        _alive.add(self)
+        forks.prepare(self)
         with self.reading():  # what is wrong with the file is said now, not in an outage
             pass
 
@@ -71,6 +70,9 @@ class Database:
         """Close what is idle. The next operation opens the file again."""
         while self._idle:
             self._idle.pop().close()
+
+    def before_fork(self) -> None:
+        self.close()
 
     @contextmanager
     def _connection(self) -> Generator[sqlite3.Connection]:
@@ -165,12 +167,3 @@ class Database:
     def __del__(self) -> None:
         if self.__dict__.get("_process") == os.getpid():
             self.close()
-
-
-def _before_fork() -> None:
-    for database in list(_alive):
-        database.close()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=_before_fork)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from threading import RLock
-from weakref import WeakSet
+
+from seawall import forks
 
 OVERHEAD = 300
 """Bytes a record costs beside its own, counted against the bound."""
@@ -19,7 +20,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.secret = os.urandom(32)
         self._start()
-        _stores.add(self)
+        forks.follow(self)
 
     def _start(self) -> None:
         self._lock = RLock()  # a signal handler may come back into it
@@ -60,7 +61,7 @@ class MemoryStore:
             for key in [key for key in self._tags.get(what[:16], ()) if key.startswith(what)]:
                 self._remove(key)
 
-    def after_fork(self) -> None:
+    def begin_afresh(self) -> None:
         """A lock held by another thread at the fork is held for ever in the child, and what it guards is half done."""
         if self._lock.acquire(blocking=False):
             self._lock.release()
@@ -83,15 +84,3 @@ class MemoryStore:
                 self._tags.pop(key[:16], None)
             if not self._records:
                 self.bytes = 0  # whatever an interrupt between two of these lines left over
-
-
-_stores: WeakSet[MemoryStore] = WeakSet()
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

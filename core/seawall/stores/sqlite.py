@@ -19,8 +19,8 @@ from functools import partial
 from hashlib import blake2b
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-from weakref import WeakSet
 
+from seawall import forks
 from seawall.stores.tables import COUNT, prepare
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class SqliteStore:
         """What is to be dropped before anything is read again: the file was busy when it should have been."""
         self.secret = b""
         self._open(_OPEN_WITHIN)
-        _stores.add(self)
+        forks.prepare(self)
+        forks.follow(self)
 
     def get(self, key: bytes, now: float) -> bytes | None:
         return self._try(lambda connection: self._get(connection, key, now), now)
@@ -262,7 +263,7 @@ class SqliteStore:
             finally:
                 self._lock.release()
 
-    def after_fork(self) -> None:
+    def begin_afresh(self) -> None:
         self._lock = RLock()
         self._abandon()
 
@@ -283,18 +284,3 @@ def _is_busy(error: Exception) -> bool:
 
 
 _inherited: Final[list[sqlite3.Connection]] = []
-_stores: Final[WeakSet[SqliteStore]] = WeakSet()
-
-
-def _before_fork() -> None:
-    for store in list(_stores):
-        store.before_fork()
-
-
-def _after_fork() -> None:
-    for store in list(_stores):
-        store.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

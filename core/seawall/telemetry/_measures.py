@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from seawall.drivers.forks import Lock, follow
 from seawall.events import (
     AttemptEnded,
     AttemptStarted,
@@ -24,6 +23,7 @@ from seawall.events import (
     Rejected,
     RetryScheduled,
 )
+from seawall.forks import Lock, follow
 from seawall.outcome import Ending
 from seawall.pattern import Pattern, is_provider
 

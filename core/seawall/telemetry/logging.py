@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 
 from seawall import _check
 from seawall._story import ended_in
-from seawall.drivers.forks import Lock
 from seawall.events import (
     BreakerChanged,
     BudgetExhausted,
@@ -24,6 +23,7 @@ from seawall.events import (
     Rejected,
     RetryScheduled,
 )
+from seawall.forks import Lock
 from seawall.outcome import Ending
 from seawall.telemetry._once import once
 

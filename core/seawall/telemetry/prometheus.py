@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
-from seawall.drivers.forks import Lock
+from seawall.forks import Lock
 from seawall.telemetry._measures import BUCKETS, INSTRUMENTS, Instrument, Measures
 from seawall.telemetry._once import once
 

@@ -1,4 +1,4 @@
-"""After a fork: what a child may not keep of its parent.
+"""Around a fork: what a child may not keep of its parent, and what may not be open meanwhile.
 
 The child has the parent's memory, but of its threads only the one that forked: a lock
 that another one held would never be released, and permits, places in line and lookups
@@ -23,10 +23,22 @@ class Heir(Protocol):
         ...
 
 
+class Owner(Protocol):
+    """Something with a file open that must not be open on both sides."""
+
+    def before_fork(self) -> None:
+        """Close what cannot cross a fork. Runs in the parent, which goes on with it open anew."""
+        ...
+
+
 _heirs: WeakSet[Heir] = WeakSet()
+_owners: WeakSet[Owner] = WeakSet()
 
 follow = _heirs.add
 """Call `begin_afresh` of this object in the child of every fork, as long as it lives."""
+
+prepare = _owners.add
+"""Call `before_fork` of this object before every fork, as long as it lives."""
 
 
 class Lock:
@@ -47,10 +59,15 @@ class Lock:
         self._lock.release()
 
 
+def _before() -> None:
+    for owner in list(_owners):
+        owner.before_fork()
+
+
 def _in_child() -> None:
     for heir in list(_heirs):
         heir.begin_afresh()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before, after_in_child=_in_child)
