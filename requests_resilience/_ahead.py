@@ -34,6 +34,11 @@ class ReadAhead:
         return error
 
 
+def can_read_ahead(response: Any) -> bool:
+    """Is its body one that can be given again? An adapter of somebody's may have made it of any file."""
+    return isinstance(response.raw, HTTPResponse)
+
+
 def read_ahead(response: Any, admission: Any, goes_on: Callable[[int], bool]) -> ReadAhead:
     """Read raw while `goes_on(size)`, and put what was read in front of what comes."""
     raw, watch, inspector = response.raw, admission.watch, admission.inspector
@@ -50,6 +55,8 @@ def read_ahead(response: Any, admission: Any, goes_on: Callable[[int], bool]) ->
                 raw.release_conn()
                 break
             ahead.head += piece
+            if admission.copy is not None:
+                admission.copy.add(piece)
             if inspector is not None:
                 inspector.feed(piece)
     except Exception as error:

@@ -16,7 +16,7 @@ from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout
 
-from requests_resilience._ahead import read_ahead
+from requests_resilience._ahead import ReadAhead, can_read_ahead, read_ahead, served_again
 from requests_resilience._errors import LEAVES, outcome
 from requests_resilience._network import Clocks
 from requests_resilience._stream import Body, follow
@@ -115,14 +115,15 @@ class Port(mounted.Port, Threads):
         # urllib3 knows of a body that is none (HEAD, 204, 304, Content-Length: 0): it never gives that connection back.
         if getattr(raw, "length_remaining", 0) == 0 or response._content is not False or not follow(raw, admission):
             admission.is_over = True
-        if call.slot is not None and not stream:
+        if call.slot is not None:
             self._copy(call, admission, response)
         attach(response, call)
         return response
 
     def _copy(self, call: Call, admission: Any, response: Any) -> None:
-        """Read the answer for whom it is to be remembered: raw, and now, as requests itself would next."""
-        fields = getattr(response.raw, "headers", None) or response.headers
+        """Copy the answer for whom it is to be remembered, raw: now, as requests itself would next, or as it passes."""
+        raw, stream = response.raw, call.sending[0]
+        fields = getattr(raw, "headers", None) or response.headers
         copy = copy_of(call, admission, response.status_code, fields.items())
         if copy is None:
             return
@@ -130,8 +131,14 @@ class Port(mounted.Port, Threads):
             if "content-encoding" not in response.headers:
                 copy.add(response._content or b"")
                 call.copy = copy
-        elif admission.is_over:
+        elif getattr(raw, "length_remaining", None) == 0:
             call.copy = copy
+        elif admission.is_over or not can_read_ahead(response):
+            pass
+        elif stream:
+            admission.copy = copy
+            if "content-encoding" in fields:  # else what its reader gets is what came
+                response.raw = served_again(raw, admission, ReadAhead())
         else:
             ahead = read_ahead(response, admission, lambda size: size <= call.slot.limit)
             ahead.take_error()  # the response raises it to whoever reads that far
@@ -149,6 +156,8 @@ class Port(mounted.Port, Threads):
     async def peek(self, response: Any, admission: Any) -> bytes | None:
         if response._content is not False:
             return response._content or b""
+        if not can_read_ahead(response):
+            return None
         ahead = admission.ahead
         if ahead is None:
             clock = admission.call.state.clock
@@ -167,14 +176,16 @@ class Port(mounted.Port, Threads):
         elif admission.ahead is not None and admission.ahead.complete:  # read to be remembered
             inspector.feed(admission.ahead.head)
             inspector.end()
-        elif admission.is_over or not hasattr(response.raw, "read1"):  # an urllib3 that reads all or nothing
-            admission.inspector = None
+        elif admission.is_over or not can_read_ahead(response) or not hasattr(response.raw, "read1"):
+            admission.inspector = None  # what cannot be given again, or an urllib3 that reads all or nothing
         else:
             watch.body_wanted()
             ahead = read_ahead(response, admission, lambda _: not inspector.is_decided)
             if ahead.complete:
                 inspector.end()
                 admission.is_over = True
+                if admission.copy is not None:  # nobody will read it to an end that we see
+                    admission.call.copy, admission.copy = admission.copy, None
             if ahead.error is not None:
                 return ahead.take_error()
             watch.content()

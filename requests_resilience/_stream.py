@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from requests_resilience._ahead import ReadAhead
     from seawall.clocks import Watch
+    from seawall.degrade.copying import Copy
 
 
 BODY: Final = "_seawall_body"
@@ -33,6 +34,8 @@ class Body(Admission):
     reading = False
     ended = False
     """The connection went back while a read was under way: its return shows whether that was the end or an error."""
+    copy: Copy | None = None
+    """What passed of an answer that is to be remembered when its reader comes to the end."""
 
     def came(self, piece: bytes) -> None:
         """A piece is here: in time?"""
@@ -50,10 +53,24 @@ class Body(Admission):
             self.ended = True
         else:
             self.finish()
+            self.leave()
+
+    def remember(self) -> None:
+        """All of it passed, and what it was worth is known."""
+        copy, self.copy = self.copy, None
+        if copy is not None:
+            copy.keep(self.outcome)
+
+    def leave(self) -> None:
+        """Nobody reads on."""
+        copy, self.copy = self.copy, None
+        if copy is not None:
+            copy.leave()
 
     def broke_off(self, error: BaseException) -> None:
         """A read raised: settle, and raise if a clock of ours broke it; else the caller raises the library's error."""
         self.reading = False
+        self.leave()
         if not isinstance(error, Exception):
             self.abandon()
             return
@@ -158,8 +175,13 @@ def _watched(read: Callable[..., Any], plain: Callable[..., Any] | None = None) 
                     self.close()
             raise
         body.reading = False
-        if body.ended or not piece or self.closed:  # a mock's body gives back no connection at its end
+        if piece and body.copy is not None:
+            body.copy.add(piece)
+        is_whole = body.ended or self.closed  # a mock's body gives back no connection at its end
+        if is_whole or not piece:
             body.finish()
+            if is_whole:  # not of `read(0)`
+                body.remember()
         return piece
 
     return watched

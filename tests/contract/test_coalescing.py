@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 import pytest
-import requests
 
 import seawall
 from seawall import Ending, Resilience, StaleResponse
@@ -304,8 +303,6 @@ async def test__request_that_wants_it_new__is_sent(kit: Kit, peer: Peer) -> None
 
 
 async def test__answer_the_leader_reads_as_it_likes__is_the_others_when_it_is_whole(kit: Kit, peer: Peer) -> None:
-    if kit.library is requests:
-        pytest.skip("requests' stream=True is not remembered")
     gate, resilience = threading.Event(), sharing()
     peer.script(held(gate, answer(200, b"in pieces", chunks=3)))
     async with kit.mounted(resilience) as client:

@@ -124,6 +124,19 @@ async def test__left_early__is_not_remembered(kit: Kit, peer: Peer) -> None:
         assert (await client.get(peer / "x")).status == 503
 
 
+@pytest.mark.parametrize("encoding", [[], [("content-encoding", "gzip")]], ids=["plain", "compressed"])
+async def test__read_by_its_caller__is_remembered_when_it_was_read_to_the_end(
+    kit: Kit, peer: Peer, encoding: list[tuple[str, str]]
+) -> None:
+    body = b"piece by piece" * 50
+    peer.script(answer(200, gzip.compress(body) if encoding else body, encoding, chunks=4), answer(503))
+    async with kit.mounted(only(degrade=[StaleResponse()])) as client:
+        async with await client.stream("GET", peer / "x") as stream:
+            assert await stream.read() == body
+        again = await client.get(peer / "x")
+    assert (again.status, again.body) == (200, body)
+
+
 async def test__too_long__passes_and_is_not_remembered(kit: Kit, peer: Peer) -> None:
     peer.script(answer(200, b"x" * 3000, chunks=3), answer(503))
     async with kit.mounted(only(degrade=[StaleResponse(max_body=2000)])) as client:
