@@ -38,8 +38,11 @@ HEALTH_RULES = "core/seawall/health/rules.py"
 HOST = "core/seawall/host.py"
 HTTPX_BODY = "httpx_resilience/_stream.py"
 IDEMPOTENCY = "core/seawall/idempotency.py"
+HTTPX_STREAM = "httpx_resilience/_stream.py"
 HTTPX_PORT = "httpx_resilience/_port.py"
 REQUESTS_PORT = "requests_resilience/_port.py"
+REQUESTS_STREAM = "requests_resilience/_stream.py"
+SQLITE = "core/seawall/stores/sqlite.py"
 HTTPX_CONNECTION = "httpx_resilience/_connection.py"
 JUDGING = "core/seawall/judging.py"
 MOUNTED = "core/seawall/mounted.py"
@@ -357,6 +360,11 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("S7.15", HTTPX_PORT, "return self.serial if not self._is_plain or call", "return self.serial if call"),
     ("S7.16", HTTPX_PORT, "if self.library.can_decode(answer) else None", "if True else None"),
     ("S7.16", REQUESTS_PORT, "if not _can_decode(answer):", "if False:"),
+    ("S7.17", REQUESTS_PORT, "            admission.copy = copy\n", "            admission.copy = None\n"),
+    ("S7.17", HTTPX_STREAM, "            self.copy = copy\n", "            self.copy = None\n"),
+    ("S7.17", REQUESTS_STREAM, "            if is_whole:  # not of `read(0)`", "            if True:"),
+    ("S7.18", SQLITE, "patience = 0.0 if _in_event_loop() else self.patience", "patience = self.patience"),
+    ("S7.19", STORING, '    if "must-revalidate" in control:', '    if "proxy-revalidate" in control:'),
     # 8 Health
     ("S8.01", RESILIENCE, "timestamp=self.clock.wall()", "timestamp=self.clock.monotonic()"),
     ("S8.02", HEALTH, "return worst(part for host in self.hosts() for part in host)", "return worst(self.breakers)"),

@@ -240,15 +240,17 @@ def test__file_with_random_damage__is_a_miss_or_one_clear_error(path: Path, seed
     damaged.close()
 
 
+@pytest.fixture
+def writer(path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
+    """Somebody who writes, and does not end."""
+    put(store)
+    with raw(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+
+
 class TestBusy:
     """Another process holds the file."""
-
-    @pytest.fixture
-    def writer(self, path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
-        put(store)
-        with raw(path) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
 
     def test__writing__gives_up_soon_and_rests_a_second(self, store: SqliteStore, writer: sqlite3.Connection) -> None:
         began = perf_counter()
@@ -289,63 +291,63 @@ class TestBusy:
         assert store.get(KEY, 1002.0) is None
         assert len(store) == 0
 
-    @pytest.mark.parametrize("loop", ["asyncio", "trio"])
-    def test__in_an_event_loop__nothing_is_waited_for_and_all_goes_on_when_the_other_is_done(
-        self, path: Path, writer: sqlite3.Connection, loop: str
-    ) -> None:
-        writer.execute("ROLLBACK")
-        patient = SqliteStore(path, patience=10)
-        put(patient)
-
-        async def use() -> None:
-            writer.execute("BEGIN IMMEDIATE")
-            began = perf_counter()
-            put(patient, record=b"new")
-            assert patient.get(KEY, 1000.0) == b"good", "reading waits for nobody"
-            patient.drop(b"o" * 16)
-            assert patient.get(KEY, 1000.0) == b"good", "what is to be dropped is not there"
-            patient.drop(KEY[:16])
-            assert patient.get(KEY, 1000.0) is None
-            assert perf_counter() - began < 5, "half its patience, for a machine that is busy"
-            writer.execute("ROLLBACK")
-            put(patient, record=b"new")
-            assert patient.get(KEY, 1000.0) == b"new", "at once: a file that cost no time is not left alone"
-
-        anyio.run(use, backend=loop)
-        patient.close()
-
-    def test__in_an_event_loop__a_thread_that_waits_for_the_file_is_not_waited_for(
-        self, path: Path, store: SqliteStore
-    ) -> None:
-        held, release = threading.Event(), threading.Event()
-        patient = SqliteStore(path, patience=10)
-
-        def hold() -> None:
-            with patient._lock:
-                held.set()
-                release.wait(10)
-
-        async def use() -> None:
-            began = perf_counter()
-            assert patient.get(KEY, 1000.0) is None
-            assert perf_counter() - began < 5
-
-        put(patient)
-        with ThreadPoolExecutor(1) as pool:
-            holding = pool.submit(hold)
-            held.wait(10)
-            try:
-                asyncio.run(use())
-            finally:
-                release.set()
-            holding.result()
-        assert patient.get(KEY, 1000.0) == b"good"
-        patient.close()
-
     def test__clock_set_back__does_not_prolong_the_rest(self, store: SqliteStore, writer: sqlite3.Connection) -> None:
         put(store, now=9000.0)
         writer.execute("ROLLBACK")
         assert store.get(KEY, 1000.0) == b"good"
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "trio"])
+def test__in_an_event_loop__nothing_is_waited_for_and_all_goes_on_when_the_other_is_done(
+    path: Path, writer: sqlite3.Connection, loop: str
+) -> None:
+    writer.execute("ROLLBACK")
+    patient = SqliteStore(path, patience=10)
+    put(patient)
+
+    async def use() -> None:
+        writer.execute("BEGIN IMMEDIATE")
+        began = perf_counter()
+        put(patient, record=b"new")
+        assert patient.get(KEY, 1000.0) == b"good", "reading waits for nobody"
+        patient.drop(b"o" * 16)
+        assert patient.get(KEY, 1000.0) == b"good", "what is to be dropped is not there"
+        patient.drop(KEY[:16])
+        assert patient.get(KEY, 1000.0) is None
+        assert perf_counter() - began < 5, "half its patience, for a machine that is busy"
+        writer.execute("ROLLBACK")
+        put(patient, record=b"new")
+        assert patient.get(KEY, 1000.0) == b"new", "at once: a file that cost no time is not left alone"
+
+    anyio.run(use, backend=loop)
+    patient.close()
+
+
+def test__in_an_event_loop__a_thread_that_waits_for_the_file_is_not_waited_for(path: Path) -> None:
+    held, release = threading.Event(), threading.Event()
+    patient = SqliteStore(path, patience=10)
+
+    def hold() -> None:
+        with patient._lock:
+            held.set()
+            release.wait(10)
+
+    async def use() -> None:
+        began = perf_counter()
+        assert patient.get(KEY, 1000.0) is None
+        assert perf_counter() - began < 5
+
+    put(patient)
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        held.wait(10)
+        try:
+            asyncio.run(use())
+        finally:
+            release.set()
+        holding.result()
+    assert patient.get(KEY, 1000.0) == b"good"
+    patient.close()
 
 
 def test__file_deleted_while_open__no_error(path: Path, store: SqliteStore) -> None:
