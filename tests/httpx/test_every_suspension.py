@@ -250,6 +250,7 @@ async def check(scene: Scene, scenario: Scenario, strike: Strike, backend: str) 
     if backend == "asyncio":
         ours = [task for task in asyncio.all_tasks() if inspect.iscoroutine(task.get_coro())]
         assert len(ours) == 1, where  # the loop closes generators of the libraries in tasks of its own
+    scene.resilience.isolate("http://other.test")  # what ended while something was closed is told with the next event
     again = [event for event in scene.ended if isinstance(event, events.AttemptEnded) and event.number > 1]
     assert sum(one.budget for one in pictures) == 10 * len(pictures) - len(again), where
     calls = sum(isinstance(event, events.CallEnded) for event in scene.ended)
