@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench docs pictures fuzz prove-bugs prove
+.PHONY: help setup test demo check bench behaviour docs pictures fuzz prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -21,6 +21,9 @@ check:  ## format, lint, types, import contracts, docs blocks (ARGS name some of
 
 bench:  ## what a request costs, beside the peers (ARGS go to the benchmarks)
 	@$(DEV) bench $(ARGS)
+
+behaviour:  ## policies and a host in trouble, simulated: load, good answers, recovery (ARGS: --seed N)
+	@$(DEV) behaviour $(ARGS)
 
 docs:  ## the documentation as a site, in site/
 	@$(DEV) docs $(ARGS)

@@ -186,6 +186,11 @@ def docs(arguments: Sequence[str]) -> int:
     return setup() or run([str(BIN / "zensical"), "build", "--strict", *arguments])
 
 
+def behaviour(arguments: Sequence[str]) -> int:
+    """policies and a host in trouble, simulated: load, good answers, recovery (--seed N: another run of chance)"""
+    return setup() or run([PYTHON, "-m", "benchmarks.behaviour", *arguments])
+
+
 def prove(arguments: Sequence[str]) -> int:
     """run the long proofs; arguments name some of those in scripts/prove.py"""
     return setup() or run([PYTHON, "scripts/prove.py", *arguments])
@@ -197,6 +202,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "check": check,
     "bench": bench,
+    "behaviour": behaviour,
     "docs": docs,
     "pictures": pictures,
     "fuzz": fuzz,

@@ -38,6 +38,10 @@ PROOFS = {
         (*PYTEST, "tests/core/degrade/test_leaks.py", "-k", "nobody_is"),
         {"SEAWALL_LEAK_REQUESTS": "1000000"},
     ),
+    "simulator": Proof(
+        "a million simulated calls keep every promise",
+        ("-m", "seawall.testing", "--first", "1000", "--total", "1000000"),
+    ),
     "spec": Proof("the test of each row of docs/specification.md can fail", ("scripts/prove_spec.py",)),
     "bugs": Proof("bugs that others had, made on purpose one at a time, are noticed", ("scripts/prove_bugs.py",)),
 }

@@ -19,7 +19,7 @@ from seawall.flow import Failed, run
 from seawall.outcome import Again, Outcome, Rejection, Sent
 from seawall.scope import earliest
 from seawall.testing import VirtualClock, VirtualRuntime, simulate
-from seawall.testing.virtual import sleep
+from seawall.testing.loop import sleep
 
 HOST = "https://api.test"
 START = 1000.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
+from itertools import pairwise
 
 import pytest
 
@@ -13,8 +15,10 @@ from scripts.prove import PROOFS, ROOT, Proof
 def test__proofs__name_files_that_are_there() -> None:
     for name, proof in PROOFS.items():
         files = [part for part in proof.command if part.endswith(".py")]
-        assert files, name
+        modules = [part for before, part in pairwise(proof.command) if before == "-m" and part != "pytest"]
+        assert files or modules, name
         assert all((ROOT / file).exists() for file in files), name
+        assert all(find_spec(module) is not None for module in modules), name
 
 
 def test__figures__are_summed_by_their_words_or_are_the_last_line() -> None:

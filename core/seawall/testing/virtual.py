@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from seawall.admission import Admission
@@ -13,9 +11,10 @@ from seawall.clocks import Watch
 from seawall.drivers.clock import replaced
 from seawall.errors import dress
 from seawall.policies.retry import Repeatable
+from seawall.testing.loop import Pause, sleep
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from seawall._story import Call
     from seawall.degrade.fallback import Rewrite
@@ -54,19 +53,6 @@ class VirtualClock:
             yield
         finally:
             replaced.reset(token)
-
-
-class _Pause:
-    """Awaited: the task stops until it is woken or its time is over."""
-
-    __slots__ = ("seconds", "ticket")
-
-    def __init__(self, ticket: Ticket | None, seconds: float) -> None:
-        self.ticket = ticket
-        self.seconds = seconds
-
-    def __await__(self) -> Generator[_Pause]:
-        yield self
 
 
 class VirtualRuntime:
@@ -125,7 +111,7 @@ class VirtualRuntime:
 
     async def wait(self, ticket: Ticket, seconds: float) -> None:
         try:
-            await _Pause(ticket, seconds)
+            await Pause(ticket, seconds)
         finally:
             ticket.sleep_on()
 
@@ -167,42 +153,3 @@ class VirtualRuntime:
             body=getattr(request, "replayable", True),
             has_key=getattr(request, "key", False),
         )
-
-
-def sleep(seconds: float) -> _Pause:
-    """Await it inside `simulate` to let virtual time pass."""
-    return _Pause(None, seconds)
-
-
-def simulate(clock: VirtualClock, *tasks: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Run the coroutines together in the clock's time; returns their results, exceptions as values."""
-    results: list[Any] = [None] * len(tasks)
-    timers: list[tuple[float, int, int, int]] = []  # when, tie-break, task, its pause
-    pauses = [0] * len(tasks)
-    ready: list[tuple[int, int]] = [(index, 0) for index in range(len(tasks))]
-    order = 0
-    while ready or timers:
-        if not ready:
-            when, _, index, pause = heapq.heappop(timers)
-            if pause == pauses[index]:
-                clock.now = max(clock.now, when)
-                ready.append((index, pause))
-            continue
-        index, pause = ready.pop(0)
-        if pause != pauses[index]:
-            continue
-        pauses[index] += 1
-        try:
-            wanted: _Pause = tasks[index].send(None)
-        except StopIteration as end:
-            results[index] = end.value
-            continue
-        except Exception as error:
-            results[index] = error
-            continue
-        mine = pauses[index]
-        order += 1
-        heapq.heappush(timers, (clock.now + wanted.seconds, order, index, mine))
-        if wanted.ticket is not None:
-            wanted.ticket.on_wake(partial(ready.append, (index, mine)))
-    return results

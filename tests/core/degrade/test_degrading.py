@@ -20,7 +20,7 @@ from seawall.degrade.step import Trouble
 from seawall.degrading import journey
 from seawall.flow import Failed
 from seawall.outcome import Reason, Rejection
-from seawall.testing.virtual import sleep
+from seawall.testing.loop import sleep
 from tests.core.stage import Stage, answer, brittle, fault, hang, one_at_a_time, only, steady, word
 
 

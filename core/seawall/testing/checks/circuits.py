@@ -1,0 +1,272 @@
+"""I2: the circuit of each host, followed naively from what was sent, what came of it, and who was refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seawall.testing.checks.evidence import EPSILON, FAILURE, IGNORED, LONGEST_GATE, SUCCESS, THROTTLED, Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seawall import Breaker
+    from seawall.testing.checks.evidence import Meaning
+    from seawall.testing.sim.history import CallSeen, Sending
+
+
+class Circuit:
+    """What one breaker must do. An opening's length is chance: it is bounded, and learned from refusals."""
+
+    def __init__(self, config: Breaker, now: float) -> None:
+        self.config = config
+        self.born = now
+        self.state = "closed"
+        self.phase = 0
+        """Counts phases: what began in another moves nothing."""
+        self.entered = now
+        self.growth = 0
+        self.run: list[float] = []
+        """When the failures in a row were."""
+        self.ends: list[tuple[float, bool]] = []
+        """When calls ended in this phase, and whether they failed."""
+        self.earliest = self.latest = 0.0
+        """When an opening may, and must, be over."""
+        self.successes = 0
+        self.probes: dict[Sending, float] = {}
+        """Who is out, and until when it may be."""
+        self.phases: dict[Sending, int] = {}
+
+    def enter(self, state: str, now: float) -> None:
+        self.state, self.entered = state, now
+        self.phase += 1
+        self.run, self.ends, self.probes, self.successes = [], [], {}, 0
+
+    def open(self, now: float, not_before: float, growth: int) -> None:
+        c = self.config
+        length = min(c.max_open_duration, c.open_duration * c.open_multiplier**growth)
+        self.growth = growth + 1
+        self.enter("open", now)
+        self.earliest = max(now + length * (1 - c.open_jitter), not_before)
+        self.latest = max(now + length * (1 + c.open_jitter), not_before)
+
+    def grown(self, now: float) -> int:
+        if self.state != "closed":
+            return self.growth
+        return max(0, self.growth - int((now - self.entered) / self.config.sampling_window))
+
+    def look(self, now: float) -> None:
+        """What time alone has changed, as far as that is certain."""
+        if self.state == "open" and now >= self.latest - EPSILON:
+            self.enter("half_open", now)
+        elif self.state == "half_open" and self.probes and now >= min(self.probes.values()):
+            self.open(now, 0.0, self.growth)
+
+    def admit(self, sending: Sending, now: float, lease: float) -> str | None:
+        """Something was sent; what is wrong with that."""
+        self.look(now)
+        wrong = None
+        if self.state == "open":
+            if now < self.earliest - EPSILON:
+                wrong = f"sent while open: not before {self.earliest:.3f}"
+            self.enter("half_open", now)
+        if self.state == "isolated":
+            return "sent while isolated"
+        if self.state == "half_open":
+            if len(self.probes) >= self.config.half_open_max_requests:
+                wrong = f"a probe more than {self.config.half_open_max_requests}"
+            self.probes[sending] = now + lease
+        self.phases[sending] = self.phase
+        return wrong
+
+    def refused(self, reason: str, now: float) -> str | None:
+        """Somebody was refused; what is wrong with that."""
+        self.look(now)
+        if reason == "half-open limit":
+            if self.state == "open" and now >= self.earliest - EPSILON:
+                return "all probes out, but none was sent"
+            if self.state != "half_open" or len(self.probes) < self.config.half_open_max_requests:
+                return f"refused for probes that are not out ({self.state}, {len(self.probes)})"
+        elif reason == "isolated":
+            return None if self.state == "isolated" else f"refused as isolated while {self.state}"
+        elif self.state != "open":
+            return f"refused as open while {self.state}"
+        return None
+
+    def learn(self, until: float) -> str | None:
+        """An opening's end was told."""
+        if self.state != "open":
+            return None
+        if not self.earliest - EPSILON <= until <= self.latest + EPSILON:
+            return f"open until {until:.3f}, not within {self.earliest:.3f} and {self.latest:.3f}"
+        self.earliest = self.latest = until
+        return None
+
+    def headers(self, sending: Sending, now: float) -> None:
+        """A probe has good headers: it has shown what it was for."""
+        if self.probes.pop(sending, None) is not None:
+            self.succeeded(now)
+
+    def succeeded(self, now: float) -> None:
+        self.successes += 1
+        if self.successes >= self.config.success_threshold:
+            growth = self.growth
+            self.enter("closed", now)
+            self.growth = growth
+
+    def end(self, sending: Sending, meaning: Meaning, now: float, gate: float) -> None:
+        """A sending is over."""
+        phase, c = self.phases.pop(sending, None), self.config
+        if phase != self.phase:
+            return
+        result = meaning.verdict
+        if result == THROTTLED:
+            result = FAILURE if c.count_429_as_failures else THROTTLED
+        elif result == FAILURE:
+            if (meaning.is_timeout and not c.count_timeouts_as_failures) or (
+                meaning.is_5xx and not c.count_5xx_as_failures
+            ):
+                result = IGNORED
+        if self.state == "half_open":
+            if self.probes.pop(sending, None) is None:
+                return
+            if result == SUCCESS:
+                self.succeeded(now)
+            elif result == FAILURE:
+                self.open(now, gate, self.growth)
+            elif result == THROTTLED and meaning.asked:
+                growth = self.growth
+                self.open(now, 0.0, growth)
+                self.growth = growth
+                self.earliest = self.latest = now + min(meaning.asked, LONGEST_GATE)
+        elif self.state == "closed":
+            if result == SUCCESS:
+                self.run = []
+                self.ends.append((now, False))
+            elif result == FAILURE:
+                self.run.append(now)
+                self.ends.append((now, True))
+                if self.opens(now):
+                    self.open(now, gate, self.grown(now))
+
+    def opens(self, now: float) -> bool:
+        """Do the failures open it?"""
+        c = self.config
+        if len(self.run) >= c.failure_threshold and now - self.run[0] >= c.min_failure_span:
+            return True
+        bucket = c.sampling_window / 10
+        here = int((now - self.born) / bucket)
+        self.ends = [end for end in self.ends if here - int((end[0] - self.born) / bucket) < 10]
+        failed = sum(failed for _, failed in self.ends)
+        return len(self.ends) >= c.min_requests and failed / len(self.ends) >= c.failure_rate_threshold
+
+
+def check(evidence: Evidence) -> Iterator[str]:
+    """Each host's circuit does what its figures say: no sooner, no later, for no other reason."""
+    for (client, origin), entries in evidence.threads.items():
+        policy = client.resilience.policy_for("GET", origin)
+        if policy.breaker is None or policy.breaker.slow_call_duration is not None or not evidence.is_plain(client):
+            continue
+        for wrong in _Follower(evidence, policy.breaker).follow(entries):
+            yield f"{client} {origin}: {wrong}"
+
+
+class _Follower:
+    """Walks through what happened at one host."""
+
+    def __init__(self, evidence: Evidence, config: Breaker) -> None:
+        self.evidence = evidence
+        self.config = config
+        self.circuit: Circuit | None = None
+        self.gate = 0.0
+
+    def follow(self, entries: list[Any]) -> Iterator[str]:
+        for kind, now, what in entries:
+            if self.circuit is None:
+                self.circuit = Circuit(self.config, now)
+            wrong = getattr(self, f"_{kind}")(self.circuit, now, what)
+            if wrong is not None:
+                yield f"{wrong}, at {now:.6f}"
+                return  # one mistake makes others
+
+    def _call(self, circuit: Circuit, now: float, call: CallSeen) -> None:
+        if not self.evidence.exempt(call, "breaker"):
+            circuit.look(now)
+
+    def _sent(self, circuit: Circuit, now: float, sending: Sending) -> str | None:
+        call = sending.call
+        if self.evidence.exempt(call, "breaker"):
+            return None
+        wrong = circuit.admit(sending, now, max(self.config.half_open_timeout, self._patience(call)))
+        return None if wrong is None else f"{wrong}: {sending}"
+
+    def _headers(self, circuit: Circuit, now: float, sending: Sending) -> None:
+        if (sending.status or 0) < 400:
+            circuit.headers(sending, now)
+
+    def _judged(self, circuit: Circuit, now: float, sending: Sending) -> str | None:
+        call = sending.call
+        is_last = sending is call.sendings[-1]
+        stopped = is_last and call.report is not None and call.report.reason == "" and call.ended == now
+        if stopped and sending.status is not None and sending.status >= 400:
+            if self.evidence.meaning(sending).verdict == SUCCESS:
+                circuit.headers(sending, now)
+        if stopped and call.report is not None and call.report.ending is not None:
+            if call.report.ending.name == "REFUSED" and not self.evidence.exempt(call, "breaker"):
+                circuit.look(now)
+                if circuit.state == "closed":
+                    return f"no retry since the circuit refuses, but it is closed: {call}"
+        return None
+
+    def _ended(self, circuit: Circuit, now: float, sending: Sending) -> None:
+        meaning = self.evidence.verdict(sending)
+        policy = self.evidence.policy(sending.call)
+        if meaning.asked and meaning.verdict in (FAILURE, THROTTLED):
+            if policy.retry is not None and policy.retry.share_retry_after:
+                self.gate = max(self.gate, now + min(meaning.asked, LONGEST_GATE))
+        circuit.end(sending, meaning, now, self.gate)
+
+    def _returned(self, circuit: Circuit, now: float, call: CallSeen) -> str | None:
+        reason = "" if call.report is None else call.report.reason
+        if reason not in ("circuit open", "half-open limit", "isolated"):
+            return None
+        wrong = circuit.refused(reason, now)
+        told = getattr(call.error, "retry_after", None)
+        if wrong is None and reason == "circuit open" and told is not None:
+            wrong = circuit.learn(now + told)
+        return None if wrong is None else f"{wrong}: {call}"
+
+    def _act(self, circuit: Circuit, now: float, what: Any) -> None:
+        _, act, _ = what
+        if act == "isolate" and circuit.state != "isolated":
+            circuit.enter("isolated", now)
+            circuit.growth = 0
+        elif act in ("reset", "reset_all") or (act == "restore" and circuit.state == "isolated"):
+            circuit.enter("closed", now)
+            circuit.growth = 0
+        if act in ("reset", "reset_all"):
+            self.gate = now
+
+    def _picture(self, circuit: Circuit, now: float, what: Any) -> str | None:
+        _, host = what
+        if host.state == "open" and host.retry_after is not None:
+            wrong = circuit.learn(now + host.retry_after)
+            if wrong is not None:
+                return wrong
+        circuit.look(now)
+        if host.state == "half_open" and circuit.state == "open" and now >= circuit.earliest - EPSILON:
+            circuit.enter("half_open", now)
+        if host.state != circuit.state:
+            return f"it is {host.state} and should be {circuit.state} since {circuit.entered:.6f}"
+        return None
+
+    def _patience(self, call: CallSeen) -> float:
+        """How long the client waits for headers, by whoever's clock: a probe may be out as long."""
+        clocks: Any = self.evidence.policy(call).timeouts
+        attempt, total = getattr(clocks, "attempt", None), getattr(clocks, "total", None)
+        first_byte, idle, read = getattr(clocks, "first_byte", None), getattr(clocks, "idle", None), call.client.read
+        numbers = [clock for clock in (attempt, total) if isinstance(clock, float)]
+        if numbers or read is None:
+            return min(numbers or [90.0])
+        if isinstance(first_byte, float):
+            return first_byte
+        return min(clock for clock in (idle, read) if isinstance(clock, float))
