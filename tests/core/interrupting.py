@@ -101,18 +101,24 @@ def strikes(
         return counting.places
 
     counts = [count() for _ in range(4)]  # first uses import, and CPython has yet to instrument what it traces
-    assert counts[-1] == counts[-2] > 3
+    while counts[-1] != counts[-2]:  # over a socket, what has arrived makes a piece more or less
+        counts.append(count())
+        assert len(counts) < 50
+    assert counts[-1] > 3
     for place in range(counts[-1]):
         while sys.version_info >= (3, 12) and count() != counts[-1]:
             pass  # since 3.12 it does not see everything at once after an error in the tracer
-        stage, act = prepare()
         where, came_out = f"place {place} of {counts[-1]}", False
-        with Interrupt(place, rooms) as interrupt:
-            try:
-                act()
-            except KeyboardInterrupt:
-                came_out = True
-        assert interrupt.struck
+        for _ in range(20):
+            stage, act = prepare()
+            with Interrupt(place, rooms) as interrupt:
+                try:
+                    act()
+                except KeyboardInterrupt:
+                    came_out = True
+            if interrupt.struck:
+                break
+        assert interrupt.struck, where
         assert came_out or finalisers, f"{where}: the KeyboardInterrupt was swallowed"
         del act
         yield where, stage
