@@ -14,7 +14,7 @@ import pytest
 import seawall
 from seawall import Ending, Resilience, StaleResponse
 from tests.contract import steps
-from tests.contract.clients import Client, Kit
+from tests.contract.clients import KITS, Client, Kit
 from tests.contract.peer import Peer
 from tests.contract.settings import only, retrying, tripping
 from tests.contract.steps import Received, Step, answer, held
@@ -359,10 +359,13 @@ async def test__body_that_breaks__another_leads(kit: Kit, peer: Peer) -> None:
 # -- cancellation ------------------------------------------------------------------------------------------------------
 
 
+CANCELLABLE = pytest.mark.parametrize("kit", [kit for kit in KITS if kit.is_async], ids=repr)
+"""A thread cannot be cancelled."""
+
+
+@CANCELLABLE
 @pytest.mark.parametrize("began", [False, True], ids=["before its headers", "in its body"])
 async def test__leader_cancelled__one_of_the_others_leads(kit: Kit, peer: Peer, began: bool) -> None:
-    if not kit.is_async:
-        pytest.skip("a thread cannot be cancelled")
     gate, resilience, scope = threading.Event(), sharing(), anyio.CancelScope()
     first = steps.drip(b"some", b"rest", gate=gate) if began else held(gate, answer(200, b"one"))
     peer.script(first, answer(200, b"second"))
@@ -389,9 +392,8 @@ async def test__leader_cancelled__one_of_the_others_leads(kit: Kit, peer: Peer, 
     assert (host.in_flight, host.failures) == (0, 0)
 
 
+@CANCELLABLE
 async def test__follower_cancelled__nobody_notices(kit: Kit, peer: Peer) -> None:
-    if not kit.is_async:
-        pytest.skip("a thread cannot be cancelled")
     gate, resilience, scope = threading.Event(), sharing(), anyio.CancelScope()
     peer.script(held(gate, answer(200, b"shared")))
     async with kit.mounted(resilience) as client:
