@@ -90,13 +90,16 @@ class Registry:
         return state is self._overflow
 
     def _make_room(self, evicted: Callable[[HostState], None]) -> bool:
+        """Forget who is like new until there is a place: more than one, where operators took places beyond the cap."""
         now = self._clock.monotonic()
         for key in list(self._first(_LOOKS)):
             state = self._states.pop(key)
-            if state.is_like_new(now):
-                evicted(state)
+            if not state.is_like_new(now):
+                self._states[key] = state  # to the end: looked at again when the others were
+                continue
+            evicted(state)
+            if len(self._states) < self._max:
                 return True
-            self._states[key] = state  # to the end: looked at again when the others were
         return False
 
     def _first(self, count: int) -> Iterator[Key]:

@@ -67,6 +67,18 @@ def test__cap__is_never_exceeded_and_the_latest_host_has_a_place() -> None:
         assert town.knows(f"h{number}.test")
 
 
+def test__operators_take_places_beyond_the_cap__they_are_given_back_when_the_hosts_are_idle() -> None:
+    town = Town(only(), max_hosts=2)
+    for busy in (2, 3, 4):
+        for number in range(busy):
+            town.get(f"h{busy}-{number}.test")
+        town.resilience.isolate(f"https://held{busy}.test")
+        town.resilience.restore(f"https://held{busy}.test")
+        town.rest()
+    town.get("last.test")
+    assert (len(town.resilience), town.knows("last.test")) == (2, True)
+
+
 def test__100_000_random_hosts__a_tripped_breaker_survives_them() -> None:
     clock, hub = VirtualClock(), Hub()
     registry = Registry(64, clock, hub)
