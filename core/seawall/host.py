@@ -85,8 +85,10 @@ class HostState(Ledger):
                 admission.permit = bulkhead.take(admission)
                 return None
             verdict = self._consider(admission, None, now)
-        if self.breaker.changes or self._late or self._dropped:
-            self._after()
+            # Those in line may all be dead: then nobody but who is refused for them can find out.
+            woken = self._free(now) if isinstance(verdict, Rejection) else []
+        if woken or self.breaker.changes or self._late or self._dropped:
+            self._after(woken)
         return verdict
 
     def turn_away(self, call: Call, now: float) -> Rejection | None:

@@ -222,6 +222,8 @@ class HostMachine(RuleBasedStateMachine):
             expected = self.model.ask(self.now, None, False, exempt)
             said = self.state.admit(admission, self.now)
             self.hear(self.number, admission, said, expected, exempt)
+            if isinstance(said, Rejection):
+                self.model.serve(self.now)
             if said is None and "bulkhead" not in exempt and self.model.limit is not None:
                 assert len(self.live) <= self.model.limit
 

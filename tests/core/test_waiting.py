@@ -257,6 +257,20 @@ def test__bulkhead__waiter_that_dies_with_a_grant__passes_it_on_within_the_claim
     dead.close()
 
 
+def test__bulkhead__line_full_of_dead_waiters__is_cleared_by_those_it_refuses() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_queue=1, max_wait=0.3)))
+    held = stage.hold()
+    stage.line_up()  # neither is driven on
+    stage.end(held)
+    stage.line_up()
+    got = []
+    for _ in range(4):
+        stage.clock.advance(2)
+        got.append(word(stage.get()))
+    assert (got[0], got[-1]) == (Reason.BULKHEAD_FULL, 200)
+    assert stage.host.queue_depth == 0
+
+
 def test__bulkhead__waiter_that_comes_back_late__keeps_its_place() -> None:
     stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)), answer(200, after=0.25))
     holder = stage.hold()

@@ -158,7 +158,7 @@ BUGS = [
      FLOW, "    if call.state.hub.following:\n        telling.call_ended(call)\n    outcome, name", "    outcome, name"),
     # -- who is who
     ("tripped-forgotten", "an open circuit is forgotten to make room",
-     REGISTRY, "            if state.is_like_new(now):", "            if state is not None:"),
+     REGISTRY, "            if not state.is_like_new(now):", "            if state is None:"),
     ("hosts-unbounded", "every host a stranger names is remembered",
      REGISTRY, "if len(self._states) >= self._max and not self._make_room(evicted) and not by_hand:", "if self._max < 0:"),
     ("strangers-open", "one sick stranger cuts off the others",
