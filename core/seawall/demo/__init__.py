@@ -21,7 +21,7 @@ _TRAFFIC = (
     f"Every client makes {SCENES[0].rate:g} GET calls a second to a local host of its own, whatever becomes of them.\n"
     f"bare:    the library alone, timeout {clients.TIMEOUT:g} s.\n"
     f"seawall: the same client, and mount(client, {clients.POLICY_WORDS});\n"
-    f"         in the last scene with {clients.BRIDGING_WORDS} besides."
+    f"         in the bridged outage with {clients.BRIDGING_WORDS} besides."
 )
 
 
