@@ -42,7 +42,7 @@ class Hub:
         self._late: deque[Event] = deque()
         """What happened in closings: told with the next event."""
         self.living: dict[Any, Any] = {}
-        """Configuration of a step → what it keeps for this Resilience."""
+        """What steps and adapters keep for this Resilience, by configuration or name."""
 
     def subscribe(
         self, listener: Callable[[Event], object], kinds: Iterable[type[Event]] | None = None
@@ -138,11 +138,6 @@ class Hub:
             return False
         self._said.add(what)
         return True
-
-    def begin_afresh(self) -> None:
-        """In the child of a fork."""
-        for state in list(self.living.values()):
-            state.begin_afresh()
 
     def complain(self, function: object, error: BaseException) -> None:
         """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""

@@ -81,7 +81,6 @@ class Registry:
         self.lock = RLock()
         for state in self.everybody():
             state.begin_afresh()
-        self._hub.begin_afresh()
 
     def __len__(self) -> int:
         return len(self._states)

@@ -268,3 +268,21 @@ print(json.dumps([forked(draw) for _ in range(8)]))
     )
     drawn = [delay for child in delays for delay in child]
     assert len(set(drawn)) == len(drawn) == 160
+
+
+def test__instrumented__child_begins_afresh_without_a_word() -> None:
+    """What was mended first in a child must not keep the rest from being mended."""
+    assert (
+        said(
+            """
+from seawall import StaleResponse
+from seawall.telemetry import logging
+resilience = Resilience(Policy(degrade=[StaleResponse(coalesce=True)]))
+logging.instrument(resilience)
+client = mount(httpx.Client(transport=httpx.MockTransport(lambda request: httpx.Response(200))), resilience)
+client.get(HOST)
+print(json.dumps(forked(lambda: client.get(HOST).status_code, 3)))
+"""
+        )
+        == 200
+    )

@@ -10,6 +10,7 @@ import pytest
 import seawall
 from seawall import Answer, Resilience, SimplifiedResponse
 from seawall.telemetry import logging as telemetry
+from seawall.telemetry._once import once
 from tests.core.stage import HOST, Stage, answer, brittle, fault, only, purse, steady
 
 Lines = Callable[[], list[tuple[str, str]]]
@@ -171,6 +172,22 @@ def test__call_that_goes_well__is_no_line_and_no_event(lines: Lines) -> None:
     assert not stage.resilience.hub.following
     stage.get()
     assert lines() == []
+
+
+def test__once__lost_race__ends_what_the_loser_began() -> None:
+    resilience = Resilience()
+    begun: list[str] = []
+
+    def begin(name: str) -> Callable[[], None]:
+        begun.append(name)
+        if name == "slower":  # another thread is quicker
+            once(resilience, "key", lambda: begin("quicker"))
+        return lambda: begun.remove(name)
+
+    end = once(resilience, "key", lambda: begin("slower"))
+    assert begun == ["quicker"]
+    end()
+    assert begun == []
 
 
 def test__instrument__twice_is_once(lines: Lines) -> None:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from seawall import forks
 from seawall.degrade.answer import Answer
 from seawall.degrade.fields import NOISE
 from seawall.degrade.flights import Flights, Lead, join
@@ -49,6 +50,7 @@ class StaleState:
     """The answers remembered under one `StaleResponse`. Safe from any thread; no method raises or waits long."""
 
     __slots__ = (
+        "__weakref__",
         "_alone_until",
         "_changed",
         "_flights",
@@ -84,6 +86,7 @@ class StaleState:
         request of before it, who may have been told of the change."""
         self._alone_until = [0.0] * _PLACES
         """Until when answers are expected that are not to be shared."""
+        forks.follow(self)
 
     def slot(self, request: Any, fields: Iterable[Field], body: bytes | None, identity: str | int) -> Slot | None:
         """The place of a request about to be sent; None: it is none of ours.

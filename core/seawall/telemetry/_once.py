@@ -25,4 +25,7 @@ def once(resilience: Resilience, key: Hashable, begin: Callable[[], Callable[[],
             del on[key]
             really()
 
-    return on.setdefault(key, stop)  # type: ignore[no-any-return]
+    first: Callable[[], None] = on.setdefault(key, stop)
+    if first is not stop:  # another thread was quicker
+        really()
+    return first
