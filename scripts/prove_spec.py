@@ -5,7 +5,7 @@ A row is `S1.02`; `S1` means all that begin so; none means everything.
 Each edit of tests/spec/sabotages.py is made in a copy of the packages, one at a time, and the tests of its row are run
 against the copy. An edit is caught if one of them fails; a row is proved if all its edits are caught and each of its
 tests has failed for one of them. First the same tests have to pass without an edit. Needs the development environment
-(`.venv/bin/python scripts/prove_spec.py`); two runs at a time, a few minutes for everything.
+(`.venv/bin/python scripts/prove_spec.py`); two runs at a time, half an hour for everything.
 """
 
 import os

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from seawall import _check
 from seawall.degrade.answer import Answer
-from seawall.degrade.fields import CONNECTION
+from seawall.degrade.fields import CONNECTION, text
 from seawall.outcome import Reason, Rejection, reject_async
 from seawall.policies.retry import key_field
 
@@ -183,11 +183,7 @@ _RECOMPUTED: Final = CONNECTION | {"host", "content-length"}
 
 
 def _fields(request: Any) -> list[tuple[str, str]]:
-    return [(_text(name), _text(value)) for name, value in request.headers.items()]
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+    return [(text(name), text(value)) for name, value in request.headers.items()]
 
 
 def _origin(given: object) -> str:

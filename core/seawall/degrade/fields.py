@@ -66,3 +66,8 @@ NOISE: Final = frozenset(
 def framing(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """How a body is framed by its request's headers (of any case), for another request that sends it as it is."""
     return [(name, headers[name]) for name in FRAMING if name in headers]
+
+
+def text(value: str | bytes) -> str:
+    """A field's name or value, which some libraries keep as bytes."""
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

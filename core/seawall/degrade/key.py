@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     Keyed = blake2b
 
 TAG_SIZE: Final = 16
-KEY_SIZE: Final = 32
 
 _CREDENTIALS: Final = frozenset(name.encode() for name in KNOWN)
 _ORIGIN: Final = re.compile(

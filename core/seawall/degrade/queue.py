@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from seawall import _check
 from seawall.degrade.credentials import is_credential
-from seawall.degrade.fields import CONNECTION
+from seawall.degrade.fields import CONNECTION, text
 from seawall.outcome import Reason, Rejection
 from seawall.policies.retry import IDEMPOTENT_METHODS, Retry, key_field
 
@@ -118,7 +118,7 @@ class QueueForRetry:
 
     def stored_fields(self, request: Any, key: str) -> Fields:
         """What is kept of a request's header: nothing of the connection, no credentials unless asked for."""
-        pairs = [(_text(name), _text(value)) for name, value in _pairs(request.headers)]
+        pairs = [(text(name), text(value)) for name, value in _pairs(request.headers)]
         hop = {
             "",
             *(one.strip().lower() for name, value in pairs if name.lower() == "connection" for one in value.split(",")),
@@ -139,7 +139,3 @@ def _declared_length(request: Any) -> int:
 def _pairs(headers: Any) -> list[tuple[Any, Any]]:
     """Each field by itself and as it is sent, where the library keeps that."""
     return list(headers.raw if hasattr(headers, "raw") else headers.items())
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -88,7 +88,8 @@ class Slot:
                 if self.method != "HEAD" and not _fits(length, state.config.max_body):
                     return False
                 self._length = length
-                self._streams = told.get("content-type", "").partition(";")[0].strip().lower() in STREAMS
+                if self.coalesces:
+                    self._streams = told.get("content-type", "").partition(";")[0].strip().lower() in STREAMS
                 received = wall if state.store.survives else now
                 self._record = Record(status, kept, b"", received, wall, terms.lifetime, terms.grace, terms.age)
                 return True

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from seawall.health.words import span
+from seawall.health.words import printable, span
 
 LONGEST: Final = 120
 """Letters of a name that are shown."""
@@ -23,8 +23,7 @@ def host_name(host: str) -> str:
 
 def shown(text: str) -> str:
     """A name users gave, fit for the page: no control or direction characters, cut when too long."""
-    cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return escape("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cut))
+    return escape(printable(text, LONGEST))
 
 
 def length(seconds: float) -> str:

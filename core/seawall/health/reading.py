@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from seawall.drivers.aside import Aside
 from seawall.drivers.threads import Threads
 from seawall.health.model import VERSION
+from seawall.health.words import printable
 from seawall.runtime import OutOfTime, run_sync
 
 if TYPE_CHECKING:
@@ -111,12 +112,6 @@ def parse(data: bytes) -> Entry:
     if version != VERSION:
         raise Unreadable(f"version {version:g} is not known here, only {VERSION}: use the seawall that wrote it")
     return found
-
-
-def printable(text: str, most: int) -> str:
-    """The text without what a terminal or a reader would be led astray by."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cut)
 
 
 def _bytes_of(source: str) -> bytes:

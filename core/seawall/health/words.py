@@ -42,3 +42,9 @@ def count(amount: int, noun: str) -> str:
 def tokens(amount: float) -> str:
     """9.96 as 9.9: a token that is not whole buys nothing."""
     return f"{math.floor(amount * 10) / 10:,.1f}".removesuffix(".0")
+
+
+def printable(text: str, most: int) -> str:
+    """The text without what a terminal or a reader would be led astray by; cut when too long."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cut)

@@ -125,7 +125,6 @@ _OUTCOMES: Final = {
     Ending.DEADLINE: "deadline",
     Ending.CANCELLED: "cancelled",
 }
-OUTCOMES: Final = (*dict.fromkeys(_OUTCOMES.values()), "error")
 
 _MOST_HOSTS: Final = 1000
 """Hosts that get a label of their own where each is asked for: nobody forgets a label again."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from seawall.degrade.credentials import KNOWN, is_credential
 from seawall.degrade.fields import NOISE
-from seawall.degrade.key import KEY_SIZE, TAG_SIZE, in_order, target_of
+from seawall.degrade.key import TAG_SIZE, in_order, target_of
 from seawall.stores.memory import MemoryStore
 from tests.core.degrade.asking import Cache, Request
 
@@ -21,7 +21,7 @@ URL = "https://api.test/x"
 def key(cache: Cache, request: Request, **how: Any) -> bytes:
     slot = cache.slot(request, **how)
     assert slot is not None
-    assert (len(slot.tag), len(slot.key)) == (TAG_SIZE, KEY_SIZE)
+    assert (len(slot.tag), len(slot.key)) == (TAG_SIZE, 2 * TAG_SIZE)
     return slot.key
 
 
