@@ -156,7 +156,12 @@ async def run(call: Call, runtime: Runtime, now: float | None = None) -> Any:
 
 def _failed(admission: Admission, error: Exception, runtime: Runtime) -> _Last:
     call = admission.call
-    return _Last(judge_error(call, admission, error, runtime, call.state.now()), None, error)
+    try:
+        outcome = judge_error(call, admission, error, runtime, call.state.now())
+    except BaseException:  # a hook was interrupted
+        _abandon(call, admission)
+        raise
+    return _Last(outcome, None, error)
 
 
 async def _follow_up(call: Call, admission: Admission, last: _Last, runtime: Runtime) -> Any:

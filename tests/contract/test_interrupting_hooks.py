@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from seawall import Answer, Policy, Resilience, SimplifiedResponse
+from seawall import Answer, Ending, Policy, Resilience, SimplifiedResponse
+from seawall.events import CallEnded
 from tests.contract.clients import Kit
 from tests.contract.peer import Peer
 from tests.contract.settings import retrying
-from tests.contract.steps import answer
+from tests.contract.steps import answer, close
 
 LONG = b"x" * 300_000  # more than a connection can be given back without
 Make = Callable[[Callable[..., Any]], Resilience]
@@ -52,6 +53,25 @@ async def test__hook_interrupted_with_an_answer_in_hand__its_connection_goes_bac
         assert (await client.get(peer / "x")).body == b"fine"
     (host,) = resilience.snapshots()
     assert (host.requests, host.successes, host.in_flight) == (1, 1, 0)
+
+
+async def test__hook_interrupted_after_an_error__permit_goes_back_and_the_call_is_over(kit: Kit, peer: Peer) -> None:
+    strikes, ended = [True], list[CallEnded]()
+
+    def hook(*_: Any) -> None:
+        if strikes and strikes.pop():
+            raise KeyboardInterrupt
+
+    peer.script(close(), answer(200, b"fine"))
+    resilience = classifying(hook)
+    resilience.subscribe(ended.append, [CallEnded])  # type: ignore[arg-type]
+    async with kit.mounted(resilience, timeout=2) as client:
+        with pytest.raises(KeyboardInterrupt) as caught:  # whose frames hold the attempt
+            await client.get(peer / "x")
+        assert resilience.snapshots()[0].in_flight == 0
+        assert (await client.get(peer / "x")).body == b"fine"
+    del caught
+    assert [event.ending for event in ended] == [Ending.CANCELLED, Ending.ANSWERED]
 
 
 async def test__step_interrupted_with_an_answer_in_hand__permit_and_connection_go_back(kit: Kit, peer: Peer) -> None:
