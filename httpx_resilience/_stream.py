@@ -13,14 +13,13 @@ from seawall.admission import Admission
 from seawall.degrade.copying import copy_of
 from seawall.drivers.aio import within
 from seawall.errors import dress
-from seawall.judging import body_failed, check_time, inspect
+from seawall.judging import body_failed, came
 from seawall.mounted import headers_came
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from httpx_resilience._ahead import ReadAhead
-    from seawall.clocks import Watch
     from seawall.degrade.copying import Copy
 
 
@@ -54,14 +53,6 @@ class _Body(Admission):
             response.stream = self
         response.extensions["resilience"] = call
         return response
-
-    def came(self, piece: bytes, watch: Watch) -> None:
-        """A piece is here: in time?"""
-        check_time(self)
-        if piece:
-            watch.content()
-            if self.inspector is not None:
-                inspect(self, piece)
 
     def remember(self) -> None:
         """All of it passed, and what it was worth is known."""
@@ -107,7 +98,7 @@ class BodyLogic(_Body):
                 yield from rest
             else:
                 for chunk in rest:
-                    self.came(chunk, watch)
+                    came(self, chunk)
                     yield chunk
         except Exception as error:
             self.fail(error)
@@ -163,7 +154,7 @@ class AsyncBodyLogic(_Body):
             if watch is None:
                 return await self._next()  # type: ignore[no-any-return]
             piece: bytes = await (within(watch.left(), self._next()) if self.scoped else self._next())
-            self.came(piece, watch)
+            came(self, piece)
             return piece
         except StopAsyncIteration:
             self.finish()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def prepare(call: Call, library: Library, kind: type[Any]) -> None:
     """Give the call an upload of `kind` for the body of its request."""
-    request, retry = call.request, call.policy.retry
+    request = call.request
     given = request.stream
     if isinstance(given, library.upload | library.async_upload):  # one request object sent several times at once
         given = given.given
@@ -29,7 +29,7 @@ def prepare(call: Call, library: Library, kind: type[Any]) -> None:
             request.headers["content-length"] = str(made.length)
         call.upload = kind(given, made, replays=True)
     else:
-        room = 0 if retry is None or not retry.max_retries else retry.buffer_body
+        room = call.policy.keeps_of_body
         call.upload = kind(given, given, replays=library.is_replayable(given), room=room)
 
 

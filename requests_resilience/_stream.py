@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from requests_resilience._errors import LEAVES, outcome
 from seawall.admission import Admission
 from seawall.errors import dress
-from seawall.judging import body_failed, check_time, inspect
+from seawall.judging import body_failed, came
 from seawall.runtime import OutOfTime
 
 if TYPE_CHECKING:
@@ -36,16 +36,6 @@ class Body(Admission):
     """The connection went back while a read was under way: its return shows whether that was the end or an error."""
     copy: Copy | None = None
     """What passed of an answer that is to be remembered when its reader comes to the end."""
-
-    def came(self, piece: bytes) -> None:
-        """A piece is here: in time?"""
-        watch = self.watch
-        if watch is not None:
-            check_time(self)
-            if piece:
-                watch.content()
-                if self.inspector is not None:
-                    inspect(self, piece)
 
     def over(self) -> None:
         """The connection was given back or closed."""
@@ -118,7 +108,7 @@ def _watching(kind: Any) -> Any:
         def read(_: Any) -> bytes | None:
             piece: bytes | None = next(pieces, None)
             if piece is not None and body is not None:
-                body.came(piece)
+                came(body, piece)
             return piece
 
         following = _watched(read)
@@ -144,7 +134,7 @@ def _watching(kind: Any) -> Any:
 
         def read1(self: Any, *args: Any, **kwargs: Any) -> bytes:
             piece: bytes = kind.read1(self, *args, **kwargs)
-            self.__dict__[BODY].came(piece)
+            came(self.__dict__[BODY], piece)
             return piece
 
         methods["read1"] = _watched(read1, kind.read1)
@@ -206,7 +196,7 @@ def _in_time(kind: Any) -> Callable[..., Any]:
             piece: bytes = one(self, _PIECE if amt is None else amt, decode_content)
             if not piece:
                 break
-            body.came(piece)
+            came(body, piece)
             pieces.append(piece)
             amt = None if amt is None else amt - len(piece)
         return b"".join(pieces)

@@ -29,10 +29,9 @@ def is_upload(body: Any) -> bool:
 
 def prepare(call: Call) -> None:
     """Give the call an upload for the body of its request."""
-    body, retry = call.request.body, call.policy.retry
+    body, room = call.request.body, call.policy.keeps_of_body
     if isinstance(body, Upload):  # one request object sent several times at once
         body = body.given
-    room = 0 if retry is None or not retry.max_retries else retry.buffer_body
     if isinstance(body, Replayable):
         call.upload = Upload(body, body, replays=True)
     elif (start := _position(body)) is not None:

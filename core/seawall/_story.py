@@ -124,7 +124,7 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 class Call(Report):
     """One request on its way. What has a default here is set only when it differs: most calls never need it.
 
-    Each of these parts has one writer, by whose names they stand together; anybody may read them.
+    They stand together by who sets them first; anybody may read them.
     """
 
     # Resilience, which makes the call: what `__init__` takes, and

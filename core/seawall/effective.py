@@ -31,6 +31,7 @@ class Effective:
         "inspect_streams",
         "is_off",
         "is_plain",
+        "keeps_of_body",
         "pattern",
         "policy",
         "rejections",
@@ -62,6 +63,8 @@ class Effective:
         self.is_plain = not self.is_off and not isinstance(self.timeouts.total, float)
         """Nothing of it has to be looked at before the call begins."""
         self.adds_key: bool = self.retry is not None and self.retry.idempotency_key is not None
+        self.keeps_of_body = self.retry.buffer_body if self.retry is not None and self.retry.max_retries else 0
+        """Bytes to remember of a body that is read while it is sent, for another attempt."""
         self._under: dict[int, tuple[Policy, Effective]] = {}
         self._limits: dict[tuple[float | None, float | None], Limits] = {}
         self._latest: tuple[float | None, float | None, Limits] | None = None

@@ -107,8 +107,7 @@ class HostState(Ledger):
             refusal = self._veto(call, now)
             if refusal is not None:
                 self.window.count(Column.REJECTED, now)
-        if self.breaker.changes:
-            self._report()
+        self._after()
         return refusal
 
     def enter(self, admission: Admission, ticket: Ticket | None, now: float) -> Rejection | Ticket | float | None:

@@ -80,12 +80,17 @@ def _correct(outcome: Outcome, watch: Watch) -> None:
             outcome.again = Again.SAFE
 
 
-def check_time(admission: Admission) -> None:
-    """Raise OutOfTime if the clock that bounds a body has run out between two pieces that each came in time."""
-    call, watch = admission.call, admission.watch
-    ends = call.deadline if watch is None else watch.ends
-    if ends is not None and call.state.clock.monotonic() >= ends:
+def came(admission: Admission, piece: bytes) -> None:
+    """A piece of a body is here. Raises OutOfTime if its clock ran out between two pieces that each came in time."""
+    watch = admission.watch
+    if watch is None:
+        return
+    if watch.ends is not None and watch.now() >= watch.ends:
         raise OutOfTime
+    if piece:
+        watch.content()
+        if admission.inspector is not None:
+            inspect(admission, piece)
 
 
 def body_failed(call: Call, admission: Admission, error: Exception, outcome: Outcome) -> Rejection | None:

@@ -150,12 +150,12 @@ def watch_above(call: Call, result: object, resilience: Resilience) -> None:
     Refusals come by the thousand a second, and looking at headers costs half of one: then it is done now and then.
     """
     hub = resilience.hub
-    if type(result) is not Rejection and len(call.attempts) < 2:  # one attempt a try: nothing multiplies
-        return
     if type(result) is Rejection:
         if call.started < hub.looks_at:
             return
         hub.looks_at = call.started + _LOOK_EVERY
+    elif len(call.attempts) < 2:  # one attempt a try: nothing multiplies
+        return
     count = call.request.headers.get("x-stainless-retry-count")
     if isinstance(count, bytes):
         count = count.decode("ascii", "replace")

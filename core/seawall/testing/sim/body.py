@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from seawall.admission import Admission
 from seawall.classification import of_error
 from seawall.errors import dress
-from seawall.judging import body_failed, check_time, inspect
+from seawall.judging import body_failed, came
 from seawall.outcome import ErrorKind, Outcome
 from seawall.testing.sim.messages import BREAKS, HANGS, Exchange, Headers, NetworkError
 from seawall.testing.sim.network import until, what
@@ -92,11 +92,7 @@ class Body(Admission):
                 if copy is not None:
                     copy.keep(self.outcome)
                 return None
-            check_time(self)
-            if watch is not None:
-                watch.content()
-            if self.inspector is not None:
-                inspect(self, found)
+            came(self, found)
             if copy is not None:
                 copy.add(found)
             return found

@@ -70,7 +70,6 @@ class Client:
         self.read = read
         """Seconds the library itself allows for each read."""
         self._port = Port(self)
-        self._routes: dict[str, tuple[str, str, int | None]] = {}
 
     async def request(self, request: Request, *, override: Any = None, within: float | None = None) -> Response:
         """Send it as a mounted client would: its response, or the exception that one would raise.

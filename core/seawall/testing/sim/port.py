@@ -13,7 +13,7 @@ from seawall.degrade.copying import copy_of
 from seawall.degrading import on_behalf
 from seawall.errors import dress
 from seawall.judging import watch_for
-from seawall.mounted import PEEK_BYTES, PEEK_SECONDS
+from seawall.mounted import PEEK_BYTES, PEEK_SECONDS, headers_came
 from seawall.policies.retry import Repeatable
 from seawall.testing.loop import sleep
 from seawall.testing.sim.body import Body, Response, judge
@@ -52,7 +52,7 @@ class Port(VirtualRuntime):
         admission.status = exchange.status
         response = Response(exchange.status, exchange.headers, admission)
         if watch is not None:
-            watch.headers(streamed=watch.minds_streaming and (call.policy.stream or streams(response)))
+            headers_came(call, watch, response)
         copy = None
         if call.slot is not None:
             copy = copy_of(call, admission, exchange.status, exchange.headers.items())
