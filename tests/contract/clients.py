@@ -23,6 +23,7 @@ from typing import Any, Self, TypedDict, Unpack
 import anyio
 import httpx
 import httpx2
+import pytest
 import requests
 
 from tests.contract.classes import REQUESTS_ERRORS, Errors, httpx_errors
@@ -502,3 +503,6 @@ KITS: list[Kit] = [
     HttpxKit(httpx2, "httpx2-trio", "trio"),
     RequestsKit("requests"),
 ]
+SYNC_ONLY = pytest.mark.parametrize("kit", [kit for kit in KITS if not kit.is_async], ids=repr)
+ASYNC_ONLY = pytest.mark.parametrize("kit", [kit for kit in KITS if kit.is_async], ids=repr)
+"""For a scenario that only tasks know: a thread cannot be cancelled, say."""

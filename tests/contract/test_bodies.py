@@ -20,7 +20,7 @@ import requests
 import seawall
 from seawall import AsyncReplayable, Replayable
 from tests.contract import steps
-from tests.contract.clients import Kit, settle
+from tests.contract.clients import SYNC_ONLY, Kit, settle
 from tests.contract.peer import Peer
 from tests.contract.settings import only, quick, retrying
 from tests.contract.steps import Exchange, Received, Step, answer
@@ -435,9 +435,8 @@ async def test__replayable__of_another_length_than_said__is_the_callers_mistake(
     assert peer.count == 0
 
 
+@SYNC_ONLY
 async def test__replayable__of_text__says_so(kit: Kit, peer: Peer) -> None:
-    if kit.is_async:
-        return
     async with kit.mounted(quick()) as client:
         with pytest.raises(TypeError, match="give bytes"):
             await client.request("PUT", peer / "x", content=seawall.Replayable(lambda: io.StringIO("text")))

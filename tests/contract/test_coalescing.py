@@ -14,7 +14,7 @@ import pytest
 import seawall
 from seawall import Ending, Resilience, StaleResponse
 from tests.contract import steps
-from tests.contract.clients import KITS, Client, Kit
+from tests.contract.clients import ASYNC_ONLY, Client, Kit
 from tests.contract.peer import Peer
 from tests.contract.settings import only, retrying, tripping
 from tests.contract.steps import Received, Step, answer, held
@@ -359,11 +359,7 @@ async def test__body_that_breaks__another_leads(kit: Kit, peer: Peer) -> None:
 # -- cancellation ------------------------------------------------------------------------------------------------------
 
 
-CANCELLABLE = pytest.mark.parametrize("kit", [kit for kit in KITS if kit.is_async], ids=repr)
-"""A thread cannot be cancelled."""
-
-
-@CANCELLABLE
+@ASYNC_ONLY
 @pytest.mark.parametrize("began", [False, True], ids=["before its headers", "in its body"])
 async def test__leader_cancelled__one_of_the_others_leads(kit: Kit, peer: Peer, began: bool) -> None:
     gate, resilience, scope = threading.Event(), sharing(), anyio.CancelScope()
@@ -392,7 +388,7 @@ async def test__leader_cancelled__one_of_the_others_leads(kit: Kit, peer: Peer, 
     assert (host.in_flight, host.failures) == (0, 0)
 
 
-@CANCELLABLE
+@ASYNC_ONLY
 async def test__follower_cancelled__nobody_notices(kit: Kit, peer: Peer) -> None:
     gate, resilience, scope = threading.Event(), sharing(), anyio.CancelScope()
     peer.script(held(gate, answer(200, b"shared")))

@@ -92,7 +92,12 @@ async def test__elapsed__covers_the_wait_for_the_server(kit: Kit, peer: Peer) ->
 
 
 async def test__generator_body__is_sent_as_the_bare_client_sends_it(kit: Kit, peer: Peer) -> None:
-    await compare(kit, [peer], lambda client: client.request("POST", peer / "x", content=kit.source([b"one", b"two"])))
+    async def ask(client: Client) -> Answer:
+        got = await client.request("POST", peer / "x", content=kit.source([b"one", b"two"]))
+        assert peer.requests[-1].body == b"onetwo"
+        return got
+
+    await compare(kit, [peer], ask)
 
 
 async def test__redirects__history_and_cookies_set_on_the_way_are_kept(kit: Kit, peer: Peer) -> None:
@@ -121,13 +126,20 @@ async def test__cookies__set_once_are_sent_on_the_next_call(kit: Kit, peer: Peer
     async def ask(client: Client) -> Answer:
         peer.script(answer(200, b"", [("Set-Cookie", "session=1; Path=/")]), answer(200))
         await client.get(peer / "login")
-        return await client.get(peer / "next")
+        got = await client.get(peer / "next")
+        assert peer.requests[-1].header("cookie") == "session=1"
+        return got
 
     await compare(kit, [peer], ask)
 
 
 async def test__basic_auth__is_sent_as_the_bare_client_sends_it(kit: Kit, peer: Peer) -> None:
-    await compare(kit, [peer], lambda client: client.get(peer / "x", auth=("basic", "user", "word")))
+    async def ask(client: Client) -> Answer:
+        got = await client.get(peer / "x", auth=("basic", "user", "word"))
+        assert peer.requests[-1].header("authorization") == "Basic dXNlcjp3b3Jk"
+        return got
+
+    await compare(kit, [peer], ask)
 
 
 def demand_digest(request: Received) -> Step:

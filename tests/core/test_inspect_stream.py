@@ -352,8 +352,11 @@ def test__packed__is_the_same_as_not(body: bytes, encoding: str, size: int) -> N
 
 @given(body=st.binary(max_size=3000), encoding=st.sampled_from(["", *PACKERS]), kind=st.sampled_from([SSE, NDJSON]))
 def test__any_bytes__never_raise(body: bytes, encoding: str, kind: str) -> None:
-    fed(body, made(kind, encoding), 17)
-    fed(body, made(kind, encoding))
+    for size in (17, None):
+        inspector = fed(body, made(kind, encoding), size, end=False)
+        assert encoding or inspector.kind is not None or not inspector._is_blind, "it stumbled, and `feed` hid it"
+        inspector.end()
+        assert inspector.is_decided
 
 
 json_values = st.recursive(

@@ -264,7 +264,11 @@ def test__plain_callable__of_any_shape__is_taken(field: str) -> None:
             return None
 
     for function in (lambda *args: None, functools.partial(print), Plain(), Plain().__call__, len, str):
-        TAKERS[field](function)
+        taken = TAKERS[field](function)
+        if field == "listener":
+            assert callable(taken), "it gives what ends the subscription"
+        else:
+            assert getattr(taken, field) is function
 
 
 @pytest.mark.parametrize("request_timeout", [5, 4.9, 0, -1, math.nan, math.inf, True, "30", None, timedelta(seconds=5)])

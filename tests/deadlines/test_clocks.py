@@ -12,7 +12,7 @@ import seawall
 from seawall import Policy, Resilience, Timeouts
 from seawall.testing import VirtualClock
 from tests.contract import steps
-from tests.contract.clients import Kit
+from tests.contract.clients import ASYNC_ONLY, Kit
 from tests.contract.peer import Peer
 from tests.contract.settings import only
 from tests.contract.steps import Exchange, Step, answer
@@ -133,10 +133,8 @@ def _slow_socks(sock: Any, stopped: Any) -> None:
     stopped.wait(1)
 
 
+@ASYNC_ONLY
 async def test__replaced_clock_that_stands_still__what_we_cut_off_is_still_ours_to_explain(kit: Kit) -> None:
-    if not kit.is_async:
-        return  # a sync transport of somebody else's cannot be cut off
-
     class Foreign:
         async def handle_async_request(self, request: Any) -> Any:
             await kit.sleep(5)

@@ -23,7 +23,7 @@ from seawall import Policy, Resilience, Timeouts
 from seawall.clocks import Watch
 from seawall.policies.timeouts import Limits
 from tests.contract import steps
-from tests.contract.clients import Client, Kit
+from tests.contract.clients import ASYNC_ONLY, Client, Kit
 from tests.contract.peer import BlackHole, Peer
 from tests.contract.settings import only, retrying
 from tests.contract.steps import answer
@@ -327,11 +327,10 @@ def test__cancelled_as_an_address_connects__its_connection_is_closed(
     assert all(link.is_closed for link in links)
 
 
+@ASYNC_ONLY
 async def test__cancelled_while_several_addresses_are_tried__leaves_nothing_behind(
     kit: Kit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not kit.is_async:
-        return
     with BlackHole() as hole:
         resolving(monkeypatch, "two.test", "127.0.0.1", "127.0.0.1")
         async with kit.mounted(only(timeouts=Timeouts(total=5))) as client:

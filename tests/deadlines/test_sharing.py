@@ -19,7 +19,7 @@ import pytest
 import seawall
 from seawall import Timeouts
 from tests.contract import steps
-from tests.contract.clients import Client, Kit
+from tests.contract.clients import SYNC_ONLY, Client, Kit
 from tests.contract.faults import FAULTS, Fault
 from tests.contract.peer import Peer
 from tests.contract.settings import only
@@ -94,11 +94,10 @@ async def test__kept_connection__holds_nothing_of_the_call_before(kit: Kit, peer
     assert peer.connections == 1
 
 
+@SYNC_ONLY
 async def test__body_read_in_another_thread__obeys_the_deadline_of_its_call(
     kit: Kit, peer: Peer, machine: Machine
 ) -> None:
-    if kit.is_async:
-        return  # a task's body is its loop's
     peer.script(steps.drip(b"first", b"." * 500, gap=0.02))
     ends: list[Any] = []
 

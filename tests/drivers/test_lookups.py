@@ -107,9 +107,11 @@ def test__finaliser_that_leaves_while_its_thread_asks__neither_hangs_nor_is_lost
         plain(*args)
 
     monkeypatch.setattr(Aside, "__init__", collecting)
-    with threads(lambda: addresses(NAME, 80, 10), seconds=5):
+    found: list[list[str]] = []
+    with threads(lambda: found.append(addresses(NAME, 80, 10)), seconds=5):
         until(lambda: server.asked == 2 and waiters() == 1)
         server.gate.set()
+    assert found == [["10.0.0.1"]]
 
 
 def test__waiter_that_leaves_while_the_others_are_told__hides_nobody(server: NameServer) -> None:

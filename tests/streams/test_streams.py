@@ -16,7 +16,7 @@ import pytest
 
 import seawall
 from seawall import Ending, ErrorKind, FallbackProvider, HostSnapshot, Report, Resilience, Timeouts, Verdict
-from tests.contract.clients import Client, Kit, Stream
+from tests.contract.clients import ASYNC_ONLY, Client, Kit, Stream
 from tests.contract.peer import Peer
 from tests.contract.settings import only, retrying, tripping
 from tests.contract.steps import Step, answer
@@ -358,9 +358,8 @@ async def test__mocked_stream__is_inspected(kit: Kit) -> None:
     assert len(fake.asked) == 2
 
 
+@ASYNC_ONLY
 async def test__cancelled_while_held__everything_comes_back_and_nobody_is_blamed(kit: Kit, peer: Peer) -> None:
-    if not kit.is_async:
-        return  # a thread cannot be cancelled; KeyboardInterrupt takes the same way, in the core's tests
     peer.script(stream(START, HANG))
     resilience = inspecting(breaker=tripping(failure_threshold=1))
     async with kit.mounted(resilience, pool=1) as client:

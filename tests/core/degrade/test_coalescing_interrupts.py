@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,17 @@ def is_over(stage: Hall, where: str) -> None:
     assert not any(entry() for entry in state._flights.values()), where
 
 
+def go_on(stage: Hall, where: str, *waiting: Any, anew: int = 0) -> None:
+    """Whoever was struck is gone; those who wait, and so many who come now, are answered within seconds."""
+    stage.waiting.clear()
+    gc.collect(0)
+    began = stage.now
+    calls = [*waiting, *(stage.start() for _ in range(anew))]
+    assert bodies(stage.together(*calls)) == [b"one"] * 2, where
+    assert stage.now - began <= 4, where
+    is_over(stage, where)
+
+
 def finish(call: object) -> Callable[[], object]:
     """Play what was driven to where it waits by hand, to its end."""
 
@@ -55,12 +67,7 @@ def test__leader_interrupted_anywhere__the_others_are_answered_within_seconds() 
         return stage, finish(leader)
 
     for where, stage in strikes(prepare, finalisers=True):  # a flight is forgotten where it dies
-        stage.waiting.clear()
-        gc.collect(0)
-        began = stage.now
-        assert bodies(stage.together(stage.start(), stage.start())) == [b"one"] * 2, where
-        assert stage.now - began <= 4, where
-        is_over(stage, where)
+        go_on(stage, where, anew=2)
 
 
 def test__leader_interrupted_anywhere_while_others_wait__they_are_answered_within_seconds() -> None:
@@ -73,12 +80,7 @@ def test__leader_interrupted_anywhere_while_others_wait__they_are_answered_withi
 
     for where, stage in strikes(prepare, finalisers=True):
         _, first, second = stage.waiting
-        stage.waiting.clear()
-        gc.collect(0)
-        began = stage.now
-        assert bodies(stage.together(first, second)) == [b"one"] * 2, where
-        assert stage.now - began <= 4, where
-        is_over(stage, where)
+        go_on(stage, where, first, second)
 
 
 def test__follower_interrupted_anywhere__nobody_notices() -> None:
@@ -99,12 +101,7 @@ def test__follower_interrupted_anywhere__nobody_notices() -> None:
 
     for where, stage in strikes(prepare):
         leader, _, other = stage.waiting
-        stage.waiting.clear()
-        gc.collect(0)
-        began = stage.now
-        assert bodies(stage.together(leader, other)) == [b"one"] * 2, where
-        assert stage.now - began <= 4, where
-        is_over(stage, where)
+        go_on(stage, where, leader, other)
 
 
 def test__heir_interrupted_anywhere__the_next_one_leads() -> None:
@@ -116,10 +113,4 @@ def test__heir_interrupted_anywhere__the_next_one_leads() -> None:
         return stage, finish(heir)
 
     for where, stage in strikes(prepare, finalisers=True):
-        other = stage.waiting[2]
-        stage.waiting.clear()
-        gc.collect(0)
-        began = stage.now
-        assert bodies(stage.together(other, stage.start())) == [b"one"] * 2, where
-        assert stage.now - began <= 4, where
-        is_over(stage, where)
+        go_on(stage, where, stage.waiting[2], anew=1)
