@@ -12,7 +12,6 @@ import gc
 from collections import Counter
 from typing import Any, ClassVar
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,7 +19,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from seawall.degrade.cache import ALONE_FOR
@@ -28,6 +26,7 @@ from seawall.degrade.flights import Lead, Next
 from seawall.stores.memory import MemoryStore
 from tests.core.degrade.asking import Request
 from tests.core.degrade.test_flights import Caller, Party
+from tests.walks import walk
 
 NAMES = ["alice", "bob"]
 THREADS = [1, 2]
@@ -271,14 +270,8 @@ RARE = {"follows", "served", "takes over", "goes by itself", "is not asked to wa
 
 
 def test__any_crowd__nobody_waits_for_ever_or_gets_what_is_not_theirs_or_from_before() -> None:
-    Crowd.reached.clear()
-    walk = settings(max_examples=80, stateful_step_count=40, deadline=None)
     gc.freeze()  # collecting is quick then
     try:
-        for _ in range(10):  # one run may miss the rarest
-            run_state_machine_as_test(Crowd, settings=walk)
-            if set(Crowd.reached) == RARE:
-                break
+        walk(Crowd, RARE, examples=80, steps=40)
     finally:
         gc.unfreeze()
-    assert set(Crowd.reached) == RARE

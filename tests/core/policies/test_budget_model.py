@@ -7,12 +7,12 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from seawall import AdaptiveBudget, RetryBudget, TokenBudget
 from seawall.policies.budget import open_budget
+from tests.walks import walk
 
 EIGHTHS = 8
 
@@ -164,16 +164,9 @@ class AdaptiveModel(RuleBasedStateMachine):
             assert self.paid <= self.allowed + Fraction(1, 100)
 
 
-WALK = settings(max_examples=200, stateful_step_count=40, deadline=None)
-
-
 def test__budget__any_account__is_kept_as_by_the_naive_model() -> None:
-    BudgetModel.reached.clear()
-    run_state_machine_as_test(BudgetModel, settings=WALK)
-    assert set(BudgetModel.reached) == {"paid", "denied", "full", "part"}
+    walk(BudgetModel, {"paid", "denied", "full", "part"}, examples=200, steps=40)
 
 
 def test__adaptive_budget__any_history__follows_the_naive_model() -> None:
-    AdaptiveModel.reached.clear()
-    run_state_machine_as_test(AdaptiveModel, settings=WALK)
-    assert set(AdaptiveModel.reached) == {"too few", "up", "down", "stays", "highest", "lowest"}
+    walk(AdaptiveModel, {"too few", "up", "down", "stays", "highest", "lowest"}, examples=200, steps=40)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,13 +15,13 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from seawall.stores.items import Item, OutboxFull, Receipt, Result
 from seawall.stores.outbox import LONGEST_WAIT, OutboxFile
 from seawall.testing.virtual import VirtualClock
 from tests.core.stores.files import quick_folder
+from tests.walks import walk
 
 KEEP = 30
 ROWS = 4
@@ -239,10 +238,4 @@ RARE = {
 
 
 def test__outbox__any_workers__keep_it_as_the_naive_model_says() -> None:
-    OutboxModel.reached.clear()
-    walk = settings(max_examples=100, stateful_step_count=40, deadline=None)
-    for _ in range(10):  # one run misses the rarest about one time in five
-        run_state_machine_as_test(OutboxModel, settings=walk)
-        if set(OutboxModel.reached) == RARE:
-            return
-    assert set(OutboxModel.reached) == RARE
+    walk(OutboxModel, RARE, examples=100, steps=40)
