@@ -154,7 +154,7 @@ def _patch_classes() -> None:
                 setattr(kind, name, ours.__wrapped__)
         _patches[:] = [patch for patch in _patches if _stands(patch)]
         return
-    for (kind, name), package in list(_births.items()):
+    for (kind, name), package in _births.copy().items():  # an import may add to them meanwhile
         if not any(patch[:2] == (kind, name) and _stands(patch) for patch in _patches):
             ours = _need_wrapt().FunctionWrapper(vars(kind)[name], _after(name, package))
             _patches.append((kind, name, ours))  # first: what is interrupted in between must be undone, too
@@ -206,7 +206,8 @@ def _settle_clients() -> None:
     resilience = _in_force()
     target = _off() if resilience is None else resilience
     is_over = all(layer.resilience is None for layer in _layers)
-    for key, (wrapper_ref, client_ref, package) in list(_living.items()):
+    # A copy, not a list: making pairs may collect garbage, which forgets clients meanwhile.
+    for key, (wrapper_ref, client_ref, package) in _living.copy().items():
         wrapper, client = wrapper_ref(), client_ref()
         if wrapper is not None:
             if is_over and client is not None:

@@ -68,7 +68,7 @@ class Registry:
 
     def items(self) -> list[tuple[Key, HostState]]:
         with self.lock:
-            return list(self._states.items())
+            return list(self._states.copy().items())  # a finaliser's call may make a host while pairs are made
 
     def everybody(self) -> Iterator[HostState]:
         """All states, the strangers' included."""

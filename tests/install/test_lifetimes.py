@@ -206,6 +206,24 @@ def test__threads_making_clients_while_it_comes_and_goes__none_is_left_mounted()
     assert not _installing._living
 
 
+def test__clients_collected_while_it_goes__do_not_stop_it() -> None:
+    seawall.install(quick())
+    gc.collect()
+    thresholds = gc.get_threshold()
+    gc.disable()
+    for _ in range(50):
+        session = requests.Session()
+        session.hooks["itself"] = [session]  # nothing but a collection finds it
+    del session
+    gc.set_threshold(gc.get_count()[0] + 50)  # a collection in the midst of going through the hundred
+    gc.enable()
+    try:
+        seawall.uninstall()
+    finally:
+        gc.set_threshold(*thresholds)
+    assert not _installing._living
+
+
 def test__uninstalled_while_a_client_is_being_made__the_client_is_bare(monkeypatch: pytest.MonkeyPatch) -> None:
     from requests_resilience import _install
 

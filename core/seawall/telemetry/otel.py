@@ -166,7 +166,7 @@ class _Tracing:
 
     def close(self) -> None:
         """End what is under way."""
-        for call, one in list(self._traces.items()):
+        for call, one in self._traces.copy().items():  # finalisers may end calls meanwhile
             self._end(call, one)
 
     def _attempt_ended(self, event: AttemptEnded, one: _Trace) -> None:
