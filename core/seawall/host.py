@@ -164,7 +164,7 @@ class HostState(Ledger):
             done.append((phase, admission.started, admission.headers_at, now))
             if not self.bulkhead.is_free or (len(done) >= _FOLD_AT and not self._lock._is_owned()):
                 with self._lock:  # under a limit somebody may be joining the line just now
-                    counting.fold(self)
+                    self._tidy(now)
                     woken = self._free(now)
                 self._after(woken)
             return

@@ -12,7 +12,7 @@ from seawall import Bulkhead, Ending, Timeouts, Verdict, deadline, override
 from seawall.admission import Admission
 from seawall.flow import run
 from seawall.outcome import Reason
-from seawall.policies.bulkhead import CLAIM_WITHIN
+from seawall.policies.bulkhead import CLAIM_WITHIN, Turn
 from tests.core.stage import (
     HOST,
     Request,
@@ -269,6 +269,18 @@ def test__bulkhead__line_full_of_dead_waiters__is_cleared_by_those_it_refuses() 
         got.append(word(stage.get()))
     assert (got[0], got[-1]) == (Reason.BULKHEAD_FULL, 200)
     assert stage.host.queue_depth == 0
+
+
+def test__bulkhead__good_end_of_another__serves_also_for_one_that_was_dropped() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_concurrent=2)), answer(200, after=0.25))
+    dropped = stage.hold()
+    held = stage.hold()
+    stage.line_up()
+    stage.line_up()
+    stage.held.clear()
+    del dropped
+    stage.end(held)
+    assert [ticket.turn for ticket in held.call.state.bulkhead.queue.granted] == [Turn.GRANTED] * 2
 
 
 def test__bulkhead__waiter_that_comes_back_late__keeps_its_place() -> None:

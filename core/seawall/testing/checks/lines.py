@@ -75,12 +75,16 @@ class _Usher:
         call = sending.call
         wrong = None
         if not self.evidence.exempt(call, "bulkhead"):
-            if self.limit is not None and len(self.out) >= self.limit:
+            if self.limit is not None and len(self.out) - self.just_passed(now) >= self.limit:
                 wrong = f"more than {self.limit} on the way: {sending}"
             elif call in self.waiting:
                 wrong = self.served(call, now)
         self.out[sending] = None
         return wrong
+
+    def just_passed(self, now: float) -> int:
+        """Attempts that asked nobody for a permit, at an instant when it may have been granted to somebody."""
+        return sum(sending.at == now and self.evidence.exempt(sending.call, "bulkhead") for sending in self.out)
 
     def served(self, call: CallSeen, now: float) -> str | None:
         """The first attempt of a call leaves."""
