@@ -69,8 +69,7 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
             call.copy.keep(None if call.last is None else call.last.outcome)
         if trouble is not None:
             try:
-                if trouble.response is not None and call.last is not None:
-                    await runtime.peek(trouble.response, call.last)  # a step may need its connection
+                await _read_ahead(call, trouble)
                 result = await _degrade(call, trouble, steps, result)
             except BaseException as error:  # cancelled, interrupted: nobody will get the host's own answer
                 await _let_go(call, trouble, awaits=not isinstance(error, GeneratorExit))
@@ -78,6 +77,13 @@ async def run_degrading(call: Call, runtime: Runtime) -> Any:
     finally:
         _end(call)
     return result
+
+
+async def _read_ahead(call: Call, trouble: Trouble) -> None:
+    """Free the connection of the host's own answer, which a step may need, and all else it holds, if it is short."""
+    if trouble.response is not None and call.last is not None:
+        if await trouble.runtime.peek(trouble.response, call.last) is not None:
+            call.last.finish()
 
 
 async def _degrade(call: Call, trouble: Trouble, steps: tuple[Step, ...], result: Any) -> Any:

@@ -158,6 +158,20 @@ def test__failed_answer__is_let_go_and_its_verdict_falls() -> None:
 # -- time --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("body", "held"), [(b"sorry", 0), (None, 1)], ids=["short", "long"])
+def test__failed_answer__holds_nothing_while_the_steps_take_their_time(body: bytes | None, held: int) -> None:
+    stage = Stage(
+        only(degrade=[Asked(CANNED, takes=5)], breaker=brittle(failure_threshold=1), bulkhead=one_at_a_time()),
+        answer(503, body, stream=True),
+    )
+    seen: list[tuple[int, str]] = []
+    result, _ = stage.together(
+        stage.start(), stage.at(2, lambda: seen.append((stage.host.in_flight, stage.host.state)))
+    )
+    assert (result, seen) == (CANNED, [(held, "closed" if held else "open")])
+    assert (stage.host.failures, stage.host.in_flight) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("reserves", "left"),
     [([0.0], 0.0), ([4.0], 4.0), ([None], 5.0), ([4.0, None], 7.0), ([30.0], 10.0)],
