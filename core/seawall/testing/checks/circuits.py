@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from seawall import Breaker
 from seawall.testing.checks.evidence import EPSILON, FAILURE, IGNORED, LONGEST_GATE, SUCCESS, THROTTLED, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seawall import Breaker
     from seawall.testing.checks.evidence import Meaning
     from seawall.testing.sim.history import CallSeen, Sending
+
+
+_BY_HAND: Final = Breaker(failure_threshold=1 << 60, min_requests=1 << 60)
+"""A host without a breaker: only an operator opens it."""
 
 
 class Circuit:
@@ -118,14 +122,7 @@ class Circuit:
         phase, c = self.phases.pop(sending, None), self.config
         if phase != self.phase:
             return
-        result = meaning.verdict
-        if result == THROTTLED:
-            result = FAILURE if c.count_429_as_failures else THROTTLED
-        elif result == FAILURE:
-            if (meaning.is_timeout and not c.count_timeouts_as_failures) or (
-                meaning.is_5xx and not c.count_5xx_as_failures
-            ):
-                result = IGNORED
+        result = self.weigh(meaning)
         if self.state == "half_open":
             if self.probes.pop(sending, None) is None:
                 return
@@ -148,6 +145,24 @@ class Circuit:
                 if self.opens(now):
                     self.open(now, gate, self.grown(now))
 
+    def weigh(self, meaning: Meaning) -> str:
+        """The verdict, less what the figures leave out."""
+        c, result = self.config, meaning.verdict
+        if result == THROTTLED:
+            return FAILURE if c.count_429_as_failures else THROTTLED
+        is_left_out = (meaning.is_timeout and not c.count_timeouts_as_failures) or (
+            meaning.is_5xx and not c.count_5xx_as_failures
+        )
+        return IGNORED if result == FAILURE and is_left_out else result
+
+    def would_open(self, failures: int, now: float) -> bool:
+        """Would so many more failures open it?"""
+        kept = self.run, self.ends
+        self.run, self.ends = [*self.run, *[now] * failures], [*self.ends, *[(now, True)] * failures]
+        opens = self.opens(now)
+        self.run, self.ends = kept
+        return opens
+
     def opens(self, now: float) -> bool:
         """Do the failures open it?"""
         c = self.config
@@ -164,9 +179,10 @@ def check(evidence: Evidence) -> Iterator[str]:
     """Each host's circuit does what its figures say: no sooner, no later, for no other reason."""
     for (client, origin), entries in evidence.threads.items():
         policy = client.resilience.policy_for("GET", origin)
-        if policy.breaker is None or policy.breaker.slow_call_duration is not None or not evidence.is_plain(client):
+        breaker = policy.breaker or _BY_HAND
+        if breaker.slow_call_duration is not None or not evidence.is_plain(client):
             continue
-        for wrong in _Follower(evidence, policy.breaker).follow(entries):
+        for wrong in _Follower(evidence, breaker).follow(entries):
             yield f"{client} {origin}: {wrong}"
 
 
@@ -213,9 +229,19 @@ class _Follower:
         if stopped and call.report is not None and call.report.ending is not None:
             if call.report.ending.name == "REFUSED" and not self.evidence.exempt(call, "breaker"):
                 circuit.look(now)
-                if circuit.state == "closed":
+                if circuit.state == "closed" and not circuit.would_open(self._overdue(circuit, now), now):
                     return f"no retry since the circuit refuses, but it is closed: {call}"
         return None
+
+    def _overdue(self, circuit: Circuit, now: float) -> int:
+        """Attempts whose own clock has rung at this instant: they count before they end."""
+        rung = 0
+        for sending, phase in circuit.phases.items():
+            attempt = getattr(self.evidence.policy(sending.call).timeouts, "attempt", None)
+            if phase == circuit.phase and sending.headers_at is None and isinstance(attempt, float):
+                is_over = now >= sending.at + attempt - EPSILON
+                rung += is_over and circuit.weigh(self.evidence.verdict(sending)) == FAILURE
+        return rung
 
     def _ended(self, circuit: Circuit, now: float, sending: Sending) -> None:
         meaning = self.evidence.verdict(sending)

@@ -135,6 +135,8 @@ class Evidence:
         """What happened between one client and one host."""
         self.asked: set[tuple[Client, str]] = set()
         """Where a server asked a client for a pause."""
+        self.answers: dict[tuple[Client, bytes], list[float]] = defaultdict(list)
+        """When the headers of answers with such a body came."""
         self._policies: dict[tuple[Client, Any], EffectivePolicy] = {}
         self._deadlines: dict[CallSeen, float | None] = {}
         self._meanings: dict[Sending, Meaning] = {}
@@ -161,8 +163,10 @@ class Evidence:
                 self.threads[what.client, what.origin].append(entry)
             else:
                 self.threads[what.call.client, what.origin].append(entry)
-                if kind == "headers" and asked_of(what):
-                    self.asked.add((what.call.client, what.origin))
+                if kind == "headers":
+                    self.answers[what.call.client, what.exchange.body].append(entry[1])
+                    if asked_of(what):
+                        self.asked.add((what.call.client, what.origin))
 
     def policy(self, call: CallSeen) -> EffectivePolicy:
         """The policy in force for a call, what an override changed included."""

@@ -81,21 +81,26 @@ def pause(evidence: Evidence, call: CallSeen, retry: Retry, before: Sending, aft
         if waited < asked - SLACK:
             yield f"a retry after {waited:.6f} s, and {asked:g} were asked for"
         return
-    number = 0
-    last: float | None = None
-    for sending in call.sendings[: call.sendings.index(after)]:
-        if evidence.meaning(sending).asked:
-            number, last = 0, None
-        elif sending is not before:
-            last = longest(retry, number, last)[1]
-            number += 1
-    least, most = longest(retry, number, last)
+    least, most = own_pause(evidence, call, retry, before)
     if waited < least - SLACK:
         yield f"a retry after {waited:.6f} s, sooner than {least:.6f}"
     bulkhead = evidence.policy(call).bulkhead
     has_line = bulkhead is not None and bulkhead.max_concurrent is not None
     if waited > most + SLACK and not has_line and (call.client, call.origin) not in evidence.asked:
         yield f"a retry after {waited:.6f} s, later than {most:.6f}"
+
+
+def own_pause(evidence: Evidence, call: CallSeen, retry: Retry, before: Sending) -> tuple[float, float]:
+    """The bounds of the client's own pause after that attempt: after a server's wish they begin anew."""
+    number = 0
+    last: float | None = None
+    for sending in call.sendings[: call.sendings.index(before)]:
+        if evidence.meaning(sending).asked:
+            number, last = 0, None
+        else:
+            last = longest(retry, number, last)[1]
+            number += 1
+    return longest(retry, number, last)
 
 
 def ending(evidence: Evidence, call: CallSeen, retry: Retry | None) -> str | None:
@@ -112,7 +117,6 @@ def ending(evidence: Evidence, call: CallSeen, retry: Retry | None) -> str | Non
     elif retry is None:
         stop = name == "RETRY_OFF" or (name == "DEADLINE" and evidence.deadline(call) is not None)
     else:
-        most = longest(retry, min(attempts, 6), retry.max_delay)[1]
         deadline = evidence.deadline(call)
         stop = {
             "ATTEMPTS_EXHAUSTED": attempts > retry.max_retries,
@@ -121,18 +125,24 @@ def ending(evidence: Evidence, call: CallSeen, retry: Retry | None) -> str | Non
             "BODY_NOT_REPLAYABLE": not call.replayable,
             "SERVER_DELAY_TOO_LONG": meaning.asked is not None and meaning.asked > retry.max_retry_after,
             "BUDGET_EXHAUSTED": evidence.policy(call).budget is not None,
-            "REFUSED": evidence.policy(call).breaker is not None,
+            "REFUSED": not evidence.exempt(call, "breaker"),  # rightly so? `circuits` says
             "DEADLINE": deadline is not None and last.judged_at >= deadline - 0.011,
-            "OUT_OF_TIME": out_of_time(evidence, call, retry, last.judged_at + (meaning.asked or 0.0), most),
+            "OUT_OF_TIME": out_of_time(evidence, call, retry, last),
         }.get(name)
     if stop is None:
         return f"an unexpected ending {name}"
     return None if stop else f"it says {name}, which is not so, after {last}"
 
 
-def out_of_time(evidence: Evidence, call: CallSeen, retry: Retry, from_then: float, most: float) -> bool:
+def out_of_time(evidence: Evidence, call: CallSeen, retry: Retry, last: Sending) -> bool:
     """Could the next attempt have been too late?"""
-    deadline = evidence.deadline(call)
-    if retry.max_elapsed is not None and from_then + most * 1.5 - call.began > retry.max_elapsed:
+    assert last.judged_at is not None
+    asked, deadline = evidence.meaning(last).asked, evidence.deadline(call)
+    latest = last.judged_at + SLACK
+    if asked:
+        latest += asked + min(asked / 2, retry.max_delay)
+    else:
+        latest += own_pause(evidence, call, retry, last)[1]
+    if retry.max_elapsed is not None and latest - call.began > retry.max_elapsed:
         return True
-    return deadline is not None and from_then + 1.5 * most + evidence.slowest(call.client) >= deadline
+    return deadline is not None and latest + evidence.slowest(call.client) >= deadline

@@ -11,6 +11,7 @@ from seawall.testing.loop import sleep
 from seawall.testing.sim.messages import Request
 from seawall.testing.sim.server import FOR_EVER, Condition
 from seawall.testing.sim.simulation import Simulation
+from seawall.testing.swarm.recovery import CALM_PATH
 from seawall.testing.swarm.scenario import CALM, LONGEST_TROUBLE, OVERRIDES, Scenario, policy_of, troubles_of
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ class World:
             body = f"{origin}|{request.method} {request.url}|{who}|{clock.now:.6f}|{mark}".encode()
             if chance.random() < 0.2:
                 body = b""
+            if request.url.endswith(CALM_PATH):  # a pause in it would be trouble to a client of little patience
+                return (200, headers, [body] if body else [])
             if not in_pieces or chance.random() < 0.5:
                 return (200, headers, [body] if body else [])
             half = len(body) // 2
@@ -198,7 +201,7 @@ class World:
     async def _calm(self, client: Client, origin: str) -> None:
         await sleep(CALM)
         for _ in range(CALM_CALLS):
-            await client.visit(Request("GET", origin + "/calm", headers={"Authorization": SECRET.format("calm")}))
+            await client.visit(Request("GET", origin + CALM_PATH, headers={"Authorization": SECRET.format("calm")}))
             await sleep(CALM_PACE)
 
     # -- what else happens ---------------------------------------------------------------------------------------------
