@@ -119,7 +119,7 @@ class Circuit:
 
     def end(self, sending: Sending, meaning: Meaning, now: float, gate: float) -> None:
         """A sending is over."""
-        phase, c = self.phases.pop(sending, None), self.config
+        phase = self.phases.pop(sending, None)
         if phase != self.phase:
             return
         result = self.weigh(meaning)
