@@ -51,6 +51,8 @@ class Model:
         """Attempt → the phase it was let in by; None: it does not concern the circuit."""
         self.waiting: list[Ticket] = []
         self.granted: list[tuple[Ticket, float]] = []
+        self.aside: list[Ticket] = []
+        """Waiters at the gate, whose places are kept."""
         self.stubborn: list[Ticket] = []
         """Of calls that an open circuit does not stop."""
         self.gate = now
@@ -101,6 +103,7 @@ class Model:
     def forget(self, ticket: Ticket | None) -> None:
         self.waiting = [one for one in self.waiting if one is not ticket]
         self.granted = [(one, at) for one, at in self.granted if one is not ticket]
+        self.aside = [one for one in self.aside if one is not ticket]
 
     def has_grant(self, ticket: Ticket | None) -> bool:
         return any(one is ticket for one, _ in self.granted)
@@ -114,17 +117,19 @@ class Model:
             return veto.value
         if now < self.gate:
             self.forget(ticket)
+            self.aside += [] if ticket is None else [ticket]
             return "gate"
         if "bulkhead" in exempt or self.has_grant(ticket):
             self.forget(ticket)
             return "admitted"
         if lapsed and ticket is not None:
+            self.forget(ticket)
             self.waiting = sorted([*self.waiting, ticket], key=lambda one: one.number)
         if any(one is ticket for one in self.waiting):
             return "waits"
         if self.room() and not self.waiting:
             return "admitted"
-        if len(self.waiting) >= self.max_queue:
+        if len(self.waiting) + len(self.aside) >= self.max_queue:
             self.refused += 1
             return Reason.BULKHEAD_FULL.value
         return "joins"
@@ -234,7 +239,7 @@ class HostMachine(RuleBasedStateMachine):
 
     def look(self, place: int) -> None:
         number, admission, ticket = self.lined_up.pop(place)
-        lapsed = ticket.turn.name == "LAPSED"
+        lapsed = ticket.turn.name in ("LAPSED", "SENT_AWAY")
         expected = self.model.ask(self.now, ticket, lapsed, admission.call.exempt)
         said = self.state.enter(admission, ticket, self.now)
         self.hear(number, admission, said, expected, admission.call.exempt)

@@ -229,6 +229,24 @@ def test__bulkhead__circuit_opens__a_call_without_breaker_waits_on_in_its_place(
     assert (stage.host.queue_depth, stage.host.in_flight) == (0, 0)
 
 
+def test__bulkhead__isolated_and_restored_at_once__waiters_keep_place_and_patience() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=5)))
+    stage.hold()
+
+    def meddle() -> None:
+        stage.resilience.isolate(HOST)
+        stage.resilience.restore(HOST)
+
+    ends: list[float] = []
+
+    async def wait() -> None:
+        assert word(await stage.start()) is Reason.BULKHEAD_TIMEOUT
+        ends.append(stage.now)
+
+    stage.together(wait(), stage.at(2, meddle))
+    assert ends == [5]
+
+
 def test__bulkhead__limit_raised__waiters_start_at_once() -> None:
     stage = Stage(only(bulkhead=one_at_a_time()), answer(200))
     stage.hold()

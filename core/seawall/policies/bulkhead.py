@@ -98,13 +98,15 @@ class Queue:
     not there is no error, so that none is ever in neither place.
     """
 
-    __slots__ = ("_last", "granted", "waiting")
+    __slots__ = ("_last", "aside", "granted", "waiting")
 
     def __init__(self) -> None:
         self._last = 0
         self.waiting: list[Ticket] = []
         self.granted: dict[Ticket, float] = {}
         """Ticket → when it was granted."""
+        self.aside: dict[Ticket, None] = {}
+        """Who stepped aside, and will be back."""
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -142,16 +144,19 @@ class Queue:
         """The waiter has to wait for something else first: others may be served, `rejoin` gives its place back."""
         self.leave(ticket)
         ticket.turn = Turn.LAPSED
+        self.aside[ticket] = None
 
     def rejoin(self, ticket: Ticket) -> None:
-        """A waiter who was not there when its turn came, or stepped aside, keeps its place."""
-        if ticket.turn is Turn.LAPSED:
+        """A waiter who was not there when its turn came, stepped aside, or was sent away too soon, keeps its place."""
+        if ticket.turn in (Turn.LAPSED, Turn.SENT_AWAY):
+            self.aside.pop(ticket, None)
             ticket.turn = Turn.WAITING
             place = sum(other.number < ticket.number for other in self.waiting)
             self.waiting.insert(place, ticket)
 
     def leave(self, ticket: Ticket) -> None:
         """The waiter gives up; what it was granted is free again."""
+        self.aside.pop(ticket, None)
         ticket.turn = Turn.GONE
         self.granted.pop(ticket, None)
         try:
@@ -165,6 +170,7 @@ class Queue:
             ticket.turn = Turn.LAPSED
         self.waiting.clear()
         self.granted.clear()
+        self.aside.clear()
 
     def send_away(self, *, everybody: bool = True) -> list[Ticket]:
         """None of them will be served: we are closing; or, if not `everybody`, of those whom an open circuit stops."""
@@ -250,7 +256,7 @@ class BulkheadState:
                 return ticket
         if len(self.live) + len(queue.granted) < self.limit and not queue.waiting:
             return True
-        if self.config.max_wait == 0 or len(queue) >= self.config.max_queue:
+        if self.config.max_wait == 0 or len(queue) + len(queue.aside) >= self.config.max_queue:
             self.refused += 1
             return False
         return queue.join(now)

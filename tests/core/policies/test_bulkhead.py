@@ -85,13 +85,19 @@ def test__two_lapsed_waiters__rejoin_in_the_order_they_came_first() -> None:
     assert third.turn is Turn.GRANTED
 
 
-@pytest.mark.parametrize("turn", [Turn.WAITING, Turn.GRANTED, Turn.SENT_AWAY, Turn.GONE])
+def test__waiter_sent_away__that_may_wait_after_all__keeps_its_place_in_front() -> None:
+    queue, (early,) = line(1)
+    queue.send_away(everybody=False)
+    late = queue.join(1)
+    queue.rejoin(early)
+    assert (early.turn, queue.waiting) == (Turn.WAITING, [early, late])
+
+
+@pytest.mark.parametrize("turn", [Turn.WAITING, Turn.GRANTED, Turn.GONE])
 def test__rejoin__without_a_lapse__changes_nothing(turn: Turn) -> None:
     queue, (ticket,) = line(1)
     if turn is Turn.GRANTED:
         queue.grant(1, 10)
-    elif turn is Turn.SENT_AWAY:
-        queue.send_away()
     elif turn is Turn.GONE:
         queue.leave(ticket)
     before = (list(queue.waiting), list(queue.granted), ticket.turn)
@@ -235,6 +241,25 @@ def test__waiter__already_in_a_full_line__is_not_refused() -> None:
     ticket = state.line_up(None, 0)
     assert isinstance(ticket, Ticket)
     assert state.line_up(ticket, 1) is ticket
+    assert len(owners) == 1
+
+
+@pytest.mark.parametrize("way", ["rejoins", "leaves", "is another process's"])
+def test__waiter_that_stepped_aside__its_place_in_the_line_is_taken(way: str) -> None:
+    state = BulkheadState(Bulkhead(max_concurrent=1, max_queue=1))
+    owners = crowd(state, 1)
+    ticket = state.line_up(None, 0)
+    assert isinstance(ticket, Ticket)
+    state.queue.step_aside(ticket)
+    assert state.line_up(None, 1) is False
+    if way == "rejoins":
+        assert state.line_up(ticket, 2) is ticket
+        state.queue.leave(ticket)
+    elif way == "leaves":
+        state.leave(ticket, 2)
+    else:
+        state.queue.disband()
+    assert isinstance(state.line_up(None, 3), Ticket)
     assert len(owners) == 1
 
 
