@@ -128,6 +128,15 @@ def pictures(_arguments: Sequence[str]) -> int:
 
 # opentelemetry-api cannot be among them: the instrumentations that our spans are tested beside want a newer one.
 FLOORS = ("httpx", "httpx2", "requests", "install", "prometheus")
+NEWER = (
+    "httpx/test_mocks",
+    "install/test_plays_along",
+    "httpx/test_sdks",
+    "httpx/test_sdk_streams",
+    "install/test_sdks",
+)
+"""Tests of what wants newer clients than the oldest: pytest-httpx, SDKs."""
+TUNNEL = "test__reset_after_the_first_bytes_in_a_tunnel__goes_out_once"
 
 
 def oldest(arguments: Sequence[str]) -> int:
@@ -137,10 +146,12 @@ def oldest(arguments: Sequence[str]) -> int:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     packages = [floor.replace(">=", "==") for name in FLOORS for floor in extras[name]]
-    # pytest-httpx goes with the newest httpx only, and with it the tests of mocks.
     packages += [name for name in project["dependency-groups"]["test"] if name != "pytest-httpx"]
     tests = ["tests/contract", "tests/httpx", "tests/requests", "tests/install", "tests/telemetry/test_prometheus.py"]
-    tests += ["--ignore", "tests/httpx/test_mocks.py", "--ignore", "tests/install/test_plays_along.py"]
+    for file in NEWER:
+        tests += ["--ignore", f"tests/{file}.py"]
+    for kit in ("httpx-asyncio", "httpx-trio"):  # httpx 0.27 forgets the SSL context of a proxy
+        tests += ["--deselect", f"tests/contract/test_sent.py::{TUNNEL}[{kit}-https]"]
     with tempfile.TemporaryDirectory() as place:
         python = str(Path(place) / BIN.name / "python")
         return make(Path(place), packages) or run([python, "-m", "pytest", *tests, *arguments])
