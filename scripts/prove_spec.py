@@ -8,27 +8,20 @@ tests has failed for one of them. First the same tests have to pass without an e
 (`.venv/bin/python scripts/prove_spec.py`); two runs at a time, half an hour for everything.
 """
 
-import os
 import re
 import runpy
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.edited import AT_A_TIME, HUNG, PYTEST, ROOT, Copies, DoesNotApply, run
+
 PAGE = ROOT / "docs" / "specification.md"
 SABOTAGES = ROOT / "tests" / "spec" / "sabotages.py"
-PACKAGES = ("core", "httpx_resilience", "requests_resilience")
-COPIED = (*PACKAGES, "tests", "pyproject.toml")
-AT_A_TIME = 2
 LONGEST = 60.0
 """Seconds for the tests of one row."""
 
@@ -45,18 +38,6 @@ class Sabotage(NamedTuple):
     old: str
     new: str
 
-    def apply(self, root: Path) -> bool:
-        """Make the edit below `root`; False if the old text is not there exactly once."""
-        path = root / self.file
-        text = path.read_text(encoding="utf-8")
-        if text.count(self.old) != 1:
-            return False
-        path.write_text(text.replace(self.old, self.new), encoding="utf-8")
-        # A changed file of the same size within the same second would pass for its old byte code.
-        for stale in path.parent.glob(f"__pycache__/{path.stem}.*"):
-            stale.unlink()
-        return True
-
     def __str__(self) -> str:
         (old, new) = (" ".join(text.split()) for text in (self.old, self.new))
         return f"{self.file}: {old[:60]} → {new[:60]}"
@@ -72,53 +53,18 @@ def sabotages() -> list[Sabotage]:
     return [Sabotage(*entry) for entry in runpy.run_path(str(SABOTAGES))["SABOTAGES"]]
 
 
-def run_tests(root: Path, tests: Iterable[str], longest: float, *, cached: bool) -> tuple[int, set[str], str]:
-    """Pytest's exit code below `root` (-1: it hung), which tests failed, and what it said."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTEST_ADDOPTS", "CI")}
-    environment["PYTHONPATH"] = os.pathsep.join((str(root), str(root / "core")))
-    if not cached:  # an edited file must never leave byte code behind
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    options = [
-        "-q",
-        "-rf",
-        "--tb=line",
-        "--color=no",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "addopts=--import-mode=importlib",
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", *options, *tests],
-        cwd=root, env=environment, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
-    ) as process:  # fmt: skip
-        try:
-            said, _ = process.communicate(timeout=longest)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            said, _ = process.communicate()
-            return -1, set(FAILED.findall(said)), said
-    return process.returncode, set(FAILED.findall(said)), said
-
-
-def prove(sabotage: Sabotage, tests: Sequence[str], copies: "Queue[Path]") -> tuple[str, set[str], float]:
+def prove(sabotage: Sabotage, tests: Sequence[str], copies: Copies) -> tuple[str, set[str], float]:
     """What came of one sabotage, the tests that failed, and the seconds it took."""
-    root = copies.get()
     started = time.monotonic()
-    path = root / sabotage.file
-    whole = path.read_bytes()
     try:
-        if not sabotage.apply(root):
-            return "does not apply", set(), 0
-        code, failed, said = run_tests(root, tests, LONGEST, cached=False)
-    finally:
-        path.write_bytes(whole)
-        copies.put(root)
-    seconds = time.monotonic() - started
+        with copies.edited(sabotage.file, sabotage.old, sabotage.new) as root:
+            code, said = run([*PYTEST, *tests], root, LONGEST)
+    except DoesNotApply:
+        return "does not apply", set(), 0
+    failed, seconds = set(FAILED.findall(said)), time.monotonic() - started
     if code == 1 and failed:
         return "caught", failed, seconds
-    why = {0: "", -1: f": no end within {LONGEST:g} s"}.get(code, f": pytest ended with {code}: {said[-500:]}")
+    why = {0: "", HUNG: f": no end within {LONGEST:g} s"}.get(code, f": pytest ended with {code}: {said[-500:]}")
     return f"NOT CAUGHT{why}", failed, seconds
 
 
@@ -130,24 +76,13 @@ def main(wanted: Sequence[str]) -> int:
         return 2
     chosen = [one for one in sabotages() if not wanted or one.row.startswith(tuple(wanted))]
     with tempfile.TemporaryDirectory(prefix="prove-spec-") as folder:
-        first = Path(folder, "0")
-        for name in COPIED:
-            source, target = ROOT / name, first / name
-            if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target)
         tests = sorted({test for one in chosen for test in named[one.row]})
-        code, failed, said = run_tests(first, tests, 4 * LONGEST, cached=True)
+        copies = Copies(Path(folder))
+        code, said = copies.begin([*PYTEST, *tests], longest=4 * LONGEST)
         if code != 0:
             print(said)
-            print(f"without any edit, the tests do not pass: {', '.join(sorted(failed))}")
+            print(f"without any edit, the tests do not pass: {', '.join(sorted(FAILED.findall(said)))}")
             return 1
-        copies: Queue[Path] = Queue()
-        copies.put(first)
-        for number in range(1, AT_A_TIME):
-            copies.put(shutil.copytree(first, Path(folder, str(number))))
         failed_for: dict[str, set[str]] = {one.row: set() for one in chosen}
         bad = 0
         with ThreadPoolExecutor(AT_A_TIME) as pool:

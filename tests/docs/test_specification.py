@@ -14,7 +14,8 @@ import pytest
 
 import seawall
 from scripts import prove_spec
-from scripts.prove_spec import PACKAGES, PAGE, ROOT, ROW
+from scripts.edited import PACKAGES, ROOT
+from scripts.prove_spec import PAGE, ROW
 
 TEXT = PAGE.read_text(encoding="utf-8")
 ROWS = prove_spec.rows()

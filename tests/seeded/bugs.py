@@ -21,12 +21,38 @@ KEY = "core/seawall/degrade/key.py"
 LEDGER = "core/seawall/ledger.py"
 MEMORY = "core/seawall/stores/memory.py"
 REGISTRY = "core/seawall/registry.py"
-RESILIENCE = "core/seawall/resilience.py"
 RETRY = "core/seawall/policies/retry.py"
 RETRYING = "core/seawall/retrying.py"
 STORING = "core/seawall/degrade/storing.py"
 WAITING = "core/seawall/waiting.py"
 WINDOW = "core/seawall/stats/window.py"
+
+CIRCUIT = tuple(f"tests/core/policies/test_breaker{part}.py" for part in ("", "_half_open", "_open", "_transitions"))
+TESTS = {
+    BACKOFF: ("tests/core/test_backoff.py", "tests/core/policies/test_retry.py"),
+    BREAKER: CIRCUIT,
+    BUDGET: ("tests/core/policies/test_budget.py",),
+    BULKHEAD: ("tests/core/policies/test_bulkhead.py", "tests/core/test_waiting.py", "tests/core/test_patience.py"),
+    CACHE: ("tests/core/degrade/test_cache.py", "tests/core/degrade/test_stale.py"),
+    CLASSIFICATION: ("tests/core/test_classification.py",),
+    COUNTING: ("tests/core/test_host.py", "tests/core/test_server_delay.py", "tests/core/policies/test_breaker.py"),
+    FALLBACK: ("tests/core/test_fallback.py",),
+    FLOW: (
+        "tests/core/test_flow.py", "tests/core/test_outcomes.py", "tests/core/test_endings.py",
+        "tests/core/test_cancellation.py", "tests/core/test_events.py", "tests/core/test_overdue.py",
+    ),
+    HOST: ("tests/core/test_host.py", "tests/core/test_flow.py"),
+    KEY: ("tests/core/degrade/test_key.py",),
+    LEDGER: ("tests/core/test_host.py", "tests/core/test_waiting.py", "tests/core/test_turned_away.py"),
+    MEMORY: ("tests/core/stores/test_stores.py", "tests/core/degrade/test_cache.py"),
+    REGISTRY: ("tests/core/test_registry.py",),
+    RETRY: ("tests/core/policies/test_retry.py",),
+    RETRYING: ("tests/core/test_flow.py", "tests/core/test_server_delay.py", "tests/core/test_report.py"),
+    STORING: ("tests/core/degrade/test_storing.py", "tests/core/degrade/test_stale.py"),
+    WAITING: ("tests/core/test_waiting.py", "tests/core/test_patience.py"),
+    WINDOW: ("tests/core/test_window.py", *CIRCUIT),
+}
+"""The tests for what stands in a file; a bug in it has to fail one of them, unless the simulator sees it."""
 
 BUGS = [
     # -- circuit breaker

@@ -1,0 +1,1 @@
+"""What developers run; `python scripts/dev.py help` lists it."""
