@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench behaviour docs pictures fuzz prove-bugs prove
+.PHONY: help setup test demo check bench behaviour docs pictures fuzz mutants prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -33,6 +33,9 @@ pictures:  ## take the pictures of the health page in docs/ anew
 
 fuzz:  ## what reads outside data, fuzzed for a while (ARGS: seconds for each, names)
 	@$(DEV) fuzz $(ARGS)
+
+mutants:  ## change the core one step at a time and see whether a test minds (ARGS: modules, tests)
+	@$(DEV) mutants $(ARGS)
 
 prove-bugs:  ## make bugs that others had, one at a time, and see what catches them (ARGS: names)
 	@$(DEV) prove-bugs $(ARGS)

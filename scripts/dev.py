@@ -187,6 +187,17 @@ def fuzz(arguments: Sequence[str]) -> int:
     return run([str(python), "scripts/fuzz.py", *arguments])
 
 
+def mutants(arguments: Sequence[str]) -> int:
+    """change the core one step at a time and see whether a test minds; arguments: modules, tests to run instead"""
+    place = ROOT / ".venv-mutants"  # mutmut needs a fork, and brings a user interface: not for everybody
+    python = place / BIN.name / "python"
+    packages = ["-c", "constraints.txt", "--group", "test", "--group", "mutants"]
+    if not python.exists() and (status := make(place, packages)):
+        shutil.rmtree(place, ignore_errors=True)
+        return status
+    return run([str(python), "scripts/mutants.py", *arguments])
+
+
 def prove_bugs(arguments: Sequence[str]) -> int:
     """make each bug of tests/seeded/bugs.py and see what catches it; arguments: names of bugs"""
     return setup() or run([PYTHON, "scripts/prove_bugs.py", *arguments])
@@ -217,6 +228,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "docs": docs,
     "pictures": pictures,
     "fuzz": fuzz,
+    "mutants": mutants,
     "prove-bugs": prove_bugs,
     "prove": prove,
     "oldest": oldest,

@@ -95,6 +95,7 @@ def test__growth__next_step__is_never_shorter(
         pytest.param("equal", 0.75, 7.0, id="equal: three quarters"),
         pytest.param("none", 0, 8.0, id="none: lowest chance"),
         pytest.param("none", 0.75, 8.0, id="none: chance does nothing"),
+        pytest.param("decorrelated", 0.75, 8.0, id="decorrelated: has its chance from its sequence"),
     ],
 )
 def test__jitter__of_eight_seconds(jitter: Jitter, u: float, expected: float) -> None:

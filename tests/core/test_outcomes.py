@@ -300,3 +300,18 @@ def test__when__sees_each_attempt_and_the_request() -> None:
         (1, 0, 0.5, 0, 503, K.SERVICE_UNAVAILABLE, Verdict.FAILURE, None),
         (2, 1.5, 0, 1, 429, K.TOO_MANY_REQUESTS, Verdict.THROTTLED, 2),
     ]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (Outcome(Verdict.SUCCESS, None, Again.NO, status=204), "<Outcome 204: None, success>"),
+        (
+            Outcome(Verdict.FAILURE, K.TIMEOUT, Again.SAFE, error=OSError("a secret")),
+            "<Outcome OSError: timeout, failure>",
+        ),
+    ],
+    ids=["an answer", "an exception"],
+)
+def test__repr__says_what_happened_and_no_text_of_an_exception(outcome: Outcome, shown: str) -> None:
+    assert repr(outcome) == shown

@@ -60,6 +60,18 @@ def test__memory__is_bounded_by_the_last_few_hundred() -> None:
     assert quantiles.read(0.75) == 2.0
 
 
+@pytest.mark.parametrize("answers", [SAMPLES - 1, SAMPLES, SAMPLES + 1, 3 * SAMPLES + 7])
+@pytest.mark.parametrize("at_once", [False, True])
+def test__many_answers__the_last_few_hundred_are_kept_and_not_one_less(answers: int, at_once: bool) -> None:
+    samples = [float(n) for n in range(answers)]
+    quantiles = Quantiles() if at_once else filled(samples)
+    if at_once:
+        quantiles.add(samples)
+    kept = min(answers, SAMPLES)
+    assert len(quantiles) == kept
+    assert quantiles.read_each(0, 1) == (answers - kept, answers - 1)
+
+
 shares = st.sampled_from(["0", "0.01", "0.25", "0.5", "0.9", "0.95", "0.97", "0.99", "0.999", "1"])
 
 

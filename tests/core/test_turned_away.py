@@ -98,6 +98,12 @@ def test__isolated_while_open__says_so() -> None:
     assert (at_the_door(stage).reason, at_the_door(stage).wait(stage.clock.now)) == (Reason.ISOLATED, None)
 
 
+def test__wait__counts_down_to_the_instant_and_not_below_zero() -> None:
+    refusal = Rejection(Reason.CIRCUIT_OPEN, HOST, until=10)
+    assert [refusal.wait(now) for now in (7, 9.5, 10, 12)] == [3, 0.5, 0, 0]
+    assert Rejection(Reason.GATE, HOST, 0.5).wait(7) == 0.5
+
+
 def test__closed_resilience_while_open__says_so() -> None:
     stage = opened()
     at_the_door(stage)

@@ -86,6 +86,22 @@ def test__after_an_idle_gap__counting_goes_on_for_a_whole_window(gap: float) -> 
     assert seen(window, BAD, gap + 10.1) == 0
 
 
+def test__end__is_when_the_current_bucket_is_full() -> None:
+    window = Window(10, 100)
+    assert window.end == 101
+    window.advance(103.5)
+    assert window.end == 104
+    window.resize(100, 104)
+    assert window.end == 114
+
+
+@pytest.mark.parametrize(("duration", "gap"), [(2, 300_000.0), (0.5, 20_000_000.0), (2, 70_000_000.0)])
+def test__end__after_a_gap_whose_tenths_do_not_add_up_exactly__is_still_to_come(duration: float, gap: float) -> None:
+    window = Window(duration, 0)
+    window.advance(gap)
+    assert window.end == gap + duration / 10
+
+
 def test__reads__forget_without_a_write() -> None:
     window = Window(10, 0)
     window.count(BAD, 0)

@@ -140,6 +140,16 @@ def test__send_away__wakes_everybody_and_empties_the_line() -> None:
     assert not any(queue.claim(ticket) for ticket in tickets)
 
 
+def test__send_away__those_whom_the_circuit_stops__leaves_the_others_in_line() -> None:
+    queue, (granted, heedless, waiting, granted_heedless) = line(4)
+    heedless.heeds_circuit = granted_heedless.heeds_circuit = False
+    queue.granted = {granted: 10.0, granted_heedless: 10.0}
+    queue.waiting = [heedless, waiting]
+    assert queue.send_away(everybody=False) == [waiting, granted]
+    assert (queue.waiting, list(queue.granted)) == ([heedless], [granted_heedless])
+    assert [ticket.turn for ticket in (granted, waiting)] == [Turn.SENT_AWAY] * 2
+
+
 def test__wake__after_on_wake__calls_it() -> None:
     woken: list[str] = []
     ticket = Ticket(0)
