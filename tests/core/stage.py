@@ -310,9 +310,8 @@ def only(**parts: Any) -> Policy:
 
 def steady(**changes: Any) -> Retry:
     """Two retries, each after exactly one second."""
-    return Retry(
-        **({"max_retries": 2, "base_delay": 1, "max_delay": 1, "backoff": "constant", "jitter": "none"} | changes)
-    )
+    same: dict[str, Any] = {"max_retries": 2, "base_delay": 1, "max_delay": 1, "backoff": "constant", "jitter": "none"}
+    return Retry(**(same | changes))
 
 
 def brittle(**changes: Any) -> Breaker:
