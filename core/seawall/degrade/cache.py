@@ -135,7 +135,7 @@ class StaleState:
         if len(slot.key) == TAG_SIZE:
             return None
         at = wall if self.store.survives else now
-        data = self.store.get(slot.key, at)
+        data = self._ask(self.store.get, slot.key, at)
         record = decode(data) if data is not None else None
         if record is None:
             return None
@@ -159,7 +159,7 @@ class StaleState:
     def forget(self, what: bytes) -> None:
         """What is remembered under a key, or a tag, holds no longer, nor what is on its way."""
         self._forgotten[_place(what)] = next(self._ticks)
-        self.store.drop(what)
+        self._ask(self.store.drop, what)
 
     def keep(self, slot: Slot, record: Record) -> bool:
         """Remember the answer, unless what it says was forgotten since its request was sent. Is it true?"""
@@ -169,9 +169,9 @@ class StaleState:
         data = encode(record)
         if data is not None:
             until = record.received + config.max_age
-            self.store.put(slot.key, data, record.received, until, config.max_entries, config.max_bytes)
+            self._ask(self.store.put, slot.key, data, record.received, until, config.max_entries, config.max_bytes)
             if self.was_forgotten(slot):  # just now, by another thread that came too early to drop this
-                self.store.drop(slot.key)
+                self._ask(self.store.drop, slot.key)
                 return False
         return data is not None
 
@@ -202,6 +202,14 @@ class StaleState:
     def begin_afresh(self) -> None:
         """In the child of a fork: whoever leads is a thread of the parent."""
         self._flights.clear()
+
+    def _ask(self, method: Callable[..., Any], *args: Any) -> Any:
+        """What a store's method returns. Stores do not raise; one that does all the same must break no call."""
+        try:
+            return method(*args)
+        except Exception as error:
+            self.complain(self.store, error)
+            return None
 
     def _who(self, request: Any) -> str | None:
         """What the user's function says of who asks; of an operation, and of what is asked."""
