@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from seawall.testing.checks import accounts, calls, circuits, counts, data, lines, pauses
+from seawall.testing.checks import accounts, calls, circuits, counts, data, lines, memory, pauses, stores
 from seawall.testing.checks.evidence import Evidence
 
 if TYPE_CHECKING:
     from seawall.testing.sim.history import History
 
 CHECKERS: Final[dict[str, Callable[[Evidence], Iterator[str]]]] = {
+    "stores": stores.check,  # first: what a store breaks is seen by the others, too, and they cannot say why
     "calls": calls.check,
     "circuits": circuits.check,
     "accounts": accounts.check,
@@ -26,6 +27,7 @@ CHECKERS: Final[dict[str, Callable[[Evidence], Iterator[str]]]] = {
     "pauses": pauses.check,
     "counts": counts.check,
     "data": data.check,
+    "memory": memory.check,
 }
 
 

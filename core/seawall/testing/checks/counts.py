@@ -1,4 +1,4 @@
-"""I8, I12: one call, one end, one terminal event; and the sums that are shown agree with what happened."""
+"""I8: one call, one end, one terminal event; and the sums that are shown agree with what happened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ _SAMPLES: Final = 400
 def check(evidence: Evidence) -> Iterator[str]:
     yield from sums(evidence)
     yield from events(evidence)
-    yield from memory(evidence)
     yield from ends(evidence)
 
 
@@ -192,10 +191,3 @@ def _compare_changes(heard: list[BreakerChanged]) -> str:
             return f"a circuit that closed without a probe: {event.reason}"
         state = event.after
     return ""
-
-
-def memory(evidence: Evidence) -> Iterator[str]:
-    """I12: no more hosts are known than may be."""
-    for picture in evidence.history.pictures:
-        if picture.known > picture.client.resilience.max_hosts:
-            yield f"I12: {picture.client} knows {picture.known} hosts"

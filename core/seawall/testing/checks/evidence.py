@@ -22,6 +22,8 @@ IGNORED, SUCCESS, FAILURE, THROTTLED = "ignored", "success", "failure", "throttl
 NO, SAFE, ANY = "no", "if safe", "any"
 EPSILON: Final = 1e-6
 LONGEST_GATE: Final = 300.0
+SHARED: Final = "other hosts"
+"""What the hosts are called that have no state of their own."""
 EARLY: Final = 0.01
 """A timer may ring so many seconds early."""
 _FILLED_IN: Final = 90.0
@@ -149,6 +151,8 @@ class Evidence:
             kind, _, what = entry
             if kind == "picture":
                 for host in what.hosts:
+                    if host.host == SHARED:
+                        continue
                     self.threads[what.client, host.host].append((kind, entry[1], (what, host)))
             elif kind == "act":
                 client, act, origin = what
@@ -220,9 +224,14 @@ class Evidence:
         return known
 
     def is_plain(self, client: Client) -> bool:
-        """No way to degrade: what is refused is refused at that instant, and no attempt is anybody else's."""
+        """No way to degrade: what is refused is refused at that instant, and no attempt is anybody else's. And it
+        forgets no host."""
         known = self._plain.get(client)
         if known is None:
             policy = client.resilience.policies.get("all://")
-            known = self._plain[client] = policy is None or not policy.degrade
+            known = self._plain[client] = (policy is None or not policy.degrade) and self.knows_all(client)
         return known
+
+    def knows_all(self, client: Client) -> bool:
+        """Has each host that it called a state of its own, from the first call on?"""
+        return sum(one is client for one, _ in self.threads) <= client.resilience.max_hosts

@@ -15,7 +15,7 @@ from seawall.outcome import Rejection
 from seawall.resilience import Resilience
 from seawall.testing.loop import sleep
 from seawall.testing.sim.body import Response
-from seawall.testing.sim.history import CallSeen, ResponseSeen, Sending
+from seawall.testing.sim.history import CallSeen, Remembered, ResponseSeen, Sending
 from seawall.testing.sim.messages import Request
 from seawall.testing.sim.network import origin_of
 from seawall.testing.sim.port import Port
@@ -130,6 +130,16 @@ class Client:
         """
         make = (lambda: Request("GET", target)) if isinstance(target, str) else target
         self.loop.spawn(self._arrivals(make, rate, start, end, visit or self.visit))
+
+    def remembered(self) -> tuple[Remembered, ...]:
+        """What is in the stores its policies name."""
+        policies: list[Any] = list(self.resilience.policies.values())
+        steps = [step for policy in policies for step in policy.degrade or ()]
+        return tuple(
+            Remembered(len(step.store), step.max_entries, getattr(step.store, "bytes", 0), step.max_bytes)
+            for step in steps
+            if getattr(step, "store", None) is not None
+        )
 
     # -- for the simulation --------------------------------------------------------------------------------------------
 

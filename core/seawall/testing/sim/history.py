@@ -163,6 +163,15 @@ class ResponseSeen(NamedTuple):
     """Whose answer it is; None: no server's."""
 
 
+class Remembered(NamedTuple):
+    """What one store holds, and what it may."""
+
+    entries: int
+    max_entries: int
+    bytes: int
+    max_bytes: int
+
+
 class Picture(NamedTuple):
     """What one client said of its hosts at an instant."""
 
@@ -171,6 +180,8 @@ class Picture(NamedTuple):
     hosts: list[HostSnapshot]
     known: int
     """`len(resilience)`."""
+    remembered: tuple[Remembered, ...] = ()
+    """What is in its stores."""
 
 
 class History:
@@ -184,6 +195,8 @@ class History:
         self.pictures: list[Picture] = []
         self.events: list[tuple[Any, Event]] = []
         """What listeners were told: client, event."""
+        self.unsteady: set[Any] = set()
+        """Clients whose store of remembered answers fails at times."""
         self.oddities: list[str] = []
         """What a hook or the wire saw that must not be."""
 

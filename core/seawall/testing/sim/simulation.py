@@ -77,7 +77,7 @@ class Simulation:
     def picture(self, client: Client) -> None:
         """Add to the history what a client says of its hosts now."""
         resilience, now = client.resilience, self.clock.now
-        picture = Picture(now, client, resilience.snapshots(), len(resilience))
+        picture = Picture(now, client, resilience.snapshots(), len(resilience), client.remembered())
         self.history.pictures.append(picture)
         self.history.log.append(("picture", now, picture))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,11 +32,13 @@ class Verdict(NamedTuple):
 
 def play(scenario: Scenario, *, traced: bool = False) -> Verdict:
     """Play it and judge it. What escapes the product is a violation too."""
-    was_on = gc.isenabled()
+    was_on, log = gc.isenabled(), logging.getLogger("seawall")
+    was_disabled, log.disabled = log.disabled, True  # user code raises on purpose
     gc.disable()  # it would take a third of the time; dropped answers go by their reference counts
     try:
         return _play(scenario, traced)
     finally:
+        log.disabled = was_disabled
         if was_on:
             gc.enable()
 

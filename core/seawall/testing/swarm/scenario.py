@@ -9,9 +9,9 @@ makes a failure small.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from seawall import (
     AdaptiveBudget,
@@ -26,6 +26,9 @@ from seawall import (
 )
 from seawall.testing.sim.delays import DELAYS
 from seawall.testing.sim.server import Condition
+
+if TYPE_CHECKING:
+    from seawall.testing.swarm.onlooker import Onlooker
 
 FEATURES: Final = (
     "errors",
@@ -56,6 +59,12 @@ FEATURES: Final = (
     "skew",
     "operators",
     "degrading",
+    "tails",
+    "drips",
+    "crowds",
+    "strangers",
+    "hooks",
+    "failing stores",
 )
 
 LONGEST_TROUBLE: Final = 20.0
@@ -91,8 +100,8 @@ class Scenario:
         return f"seed {self.seed}, {self.calls} calls, {', '.join(sorted(self.features)) or 'nothing special'}"
 
 
-def policy_of(scenario: Scenario, client: int) -> Policy:
-    """The policy of one client."""
+def policy_of(scenario: Scenario, client: int, user: Onlooker | None = None) -> Policy:
+    """The policy of one client; `user`: whose code runs in it."""
     chance = scenario.chance(f"policy {client}")
     parts: dict[str, Any] = {
         "retry": _retry(scenario, scenario.chance(f"retry {client}")),
@@ -110,6 +119,9 @@ def policy_of(scenario: Scenario, client: int) -> Policy:
         )
     if scenario.has("responding") and chance.random() < 0.5:
         parts["rejections"] = "respond"
+    if user is not None:
+        parts["retry"] = replace(parts["retry"], when=user.when)
+        parts["classify"] = user.classify
     return Policy(**parts)
 
 
@@ -215,8 +227,24 @@ _TROUBLES: Final[dict[str, Callable[[Random], dict[str, Any]]]] = {
     "few workers": lambda chance: {"workers": chance.choice((0.1, 0.4))},
     "stragglers": lambda chance: {"stragglers": chance.choice((0.05, 0.2))},
     "rate limits": lambda chance: {"rate": chance.choice((2.0, 10.0))},
-    "bodies": lambda chance: {"breaks": 0.2, "stalls": 0.1, "drips": 0.1, "drip": chance.choice((0.05, 0.4))},
+    "bodies": lambda _chance: {"breaks": 0.2, "stalls": 0.1},
+    "drips": lambda chance: {"drips": chance.choice((0.1, 0.5)), "drip": chance.choice((0.005, 0.05, 0.4))},
 }
+
+
+_TAILS: Final[tuple[Callable[[Random], float], ...]] = (
+    lambda chance: chance.uniform(0.01, 0.3),
+    lambda chance: 0.02 if chance.random() < 0.9 else 0.7,
+    lambda chance: min(1.0, 0.015 * chance.paretovariate(1.1)),
+    lambda chance: min(1.0, chance.expovariate(20)),
+)
+"""Seconds a request takes, where no lognormal says it: flat, in two humps, with a long tail."""
+
+
+def latency_of(scenario: Scenario, chance: Random) -> float | Callable[[Random], float]:
+    """How long a server takes for a request."""
+    mean = chance.choice((0.02, 0.1))
+    return scenario.chance("tails").choice(_TAILS) if scenario.has("tails") else mean
 
 
 def troubles_of(scenario: Scenario, server: int) -> list[tuple[float, float, Condition]]:

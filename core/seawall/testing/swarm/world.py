@@ -11,8 +11,18 @@ from seawall.testing.loop import sleep
 from seawall.testing.sim.messages import Request
 from seawall.testing.sim.server import FOR_EVER, Condition
 from seawall.testing.sim.simulation import Simulation
+from seawall.testing.swarm.onlooker import Onlooker
 from seawall.testing.swarm.recovery import CALM_PATH
-from seawall.testing.swarm.scenario import CALM, LONGEST_TROUBLE, OVERRIDES, Scenario, policy_of, troubles_of
+from seawall.testing.swarm.scenario import (
+    CALM,
+    LONGEST_TROUBLE,
+    OVERRIDES,
+    Scenario,
+    latency_of,
+    policy_of,
+    troubles_of,
+)
+from seawall.testing.swarm.stores import KEPT_SECRET, FailingStore
 
 if TYPE_CHECKING:
     from random import Random
@@ -29,10 +39,8 @@ SECRET: Final = "Bearer of {}"
 BACKUP_SECRET: Final = "Bearer for the backup"
 MAX_AGE: Final = 6.0
 """Of remembered answers, where a client has them."""
-
-
-def _simplified(_request: object, _error: BaseException) -> Answer:
-    return Answer(200, text="simplified")
+STRANGERS: Final = 12
+"""Hosts of a client that may know three."""
 
 
 class World:
@@ -44,13 +52,15 @@ class World:
         chance = scenario.chance("world")
         self.origins = ["https://one.test", "https://two.test"][: chance.choice((1, 1, 2))]
         count = chance.choice((1, 2, 3))
+        if scenario.has("crowds"):
+            count = 10
         workers = chance.choice((2, 6, None))
         replicas = 2 if scenario.has("replicas") else 1
         for number, origin in enumerate(self.origins):
             server = simulation.server(
                 origin,
                 workers=workers,
-                latency=chance.choice((0.02, 0.1)),
+                latency=latency_of(scenario, chance),
                 queue=chance.choice((5, 1000)),
                 replicas=replicas,
                 answer=self._answerer(origin),
@@ -68,6 +78,8 @@ class World:
                 chance = scenario.chance(f"calls {client.name} {origin}")
                 simulation.spawn(self._arrivals(client, origin, chance, rate, lasts))
                 simulation.spawn(self._calm(client, origin))
+        if scenario.has("strangers"):
+            self._meet_strangers(scenario.chance("strangers"), lasts)
         if scenario.has("skew"):
             simulation.spawn(self._skew(scenario.chance("skew"), lasts))
         if scenario.has("operators"):
@@ -77,37 +89,72 @@ class World:
     def play(self) -> Simulation:
         """Until nothing happens any more; then one last look."""
         self.simulation.run()
-        for client in self.clients:
+        for client in self.simulation.clients:
             self.simulation.picture(client)
         return self.simulation
 
     # -- who there is --------------------------------------------------------------------------------------------------
 
     def _client(self, number: int) -> Client:
-        scenario = self.scenario
+        scenario, history = self.scenario, self.simulation.history
         chance = scenario.chance(f"client {number}")
-        policy = policy_of(scenario, number)
+        user = Onlooker(history) if scenario.has("hooks") else None
+        policy = policy_of(scenario, number, user)
         if scenario.has("degrading"):
-            policy = Policy(degrade=self._steps(chance)).over(policy)
+            policy = Policy(degrade=self._steps(chance, user)).over(policy)
         own = chance.choice((None, 0.7, 5.0)) if scenario.has("clocks") else chance.choice((1.0, 5.0))
         client = self.simulation.client(policy, connect=own, read=own)
+        if user is not None:
+            user.client = client
+            client.resilience.subscribe(user.listen)
+        if scenario.has("degrading") and scenario.has("failing stores"):
+            history.unsteady.add(client)
         if scenario.has("listening"):
-            events = self.simulation.history.events
-            client.resilience.subscribe(lambda event: events.append((client, event)))
+            client.resilience.subscribe(lambda event: history.events.append((client, event)))
         return client
 
-    def _steps(self, chance: Random) -> list[Any]:
-        store = MemoryStore()
-        store.secret = b"the same in each run, to be so too"[:32]
+    def _steps(self, chance: Random, user: Onlooker | None) -> list[Any]:
         steps: list[Any] = []
         if chance.random() < 0.7:
-            steps.append(StaleResponse(max_age=MAX_AGE, max_entries=chance.choice((2, 1000)), store=store))
+            figures: dict[str, Any] = {
+                "max_entries": chance.choice((2, 1000)),
+                "max_bytes": chance.choice((2_000, 1 << 26)),
+            }
+            key = None if user is None else user.key
+            steps.append(StaleResponse(max_age=MAX_AGE, store=self._store(chance), key=key, **figures))
         if chance.random() < 0.5:
             headers = {"Authorization": BACKUP_SECRET}
             steps.append(FallbackProvider(BACKUP, headers=headers, reserve=chance.choice((0.0, 0.1))))
         if not steps or chance.random() < 0.3:
-            steps.append(SimplifiedResponse(_simplified))
+
+            def simplified(_request: object, _error: BaseException) -> Answer:
+                if user is not None:
+                    user.look("a simplified answer")
+                return Answer(200, text="simplified")
+
+            steps.append(SimplifiedResponse(simplified))
         return steps
+
+    def _store(self, chance: Random) -> Any:
+        if self.scenario.has("failing stores"):
+            start = self.simulation.start + chance.random() * LONGEST_TROUBLE
+            share, end = chance.choice((0.1, 1.0)), start + chance.expovariate(0.1)
+            return FailingStore(self.simulation.clock, chance, share, start, end)
+        store = MemoryStore()
+        store.secret = KEPT_SECRET
+        return store
+
+    def _meet_strangers(self, chance: Random, lasts: float) -> None:
+        """One more client: its links lead to hosts without number, some of them sick."""
+        origins = [f"https://stranger-{number}.test" for number in range(STRANGERS)]
+        for origin in origins:
+            server = self.simulation.server(origin, answer=self._answerer(origin))
+            if chance.random() < 0.3:
+                server.during(2, 2 + LONGEST_TROUBLE, Condition(errors=1.0, status=503))
+        client = self.simulation.client(policy_of(self.scenario, 0), connect=1.0, read=1.0, max_hosts=3)
+        for origin in origins:
+            rate = self.scenario.calls / 3 / lasts / STRANGERS
+            self.simulation.spawn(self._arrivals(client, origin, chance, rate, lasts))
 
     def _answerer(self, origin: str) -> Any:
         """What the server says: who asked for what, when; in one piece, or in several."""
@@ -209,7 +256,7 @@ class World:
     async def _look(self, lasts: float) -> None:
         while self.simulation.now < lasts + 10:
             await sleep(0.77)
-            for client in self.clients:
+            for client in self.simulation.clients:
                 self.simulation.picture(client)
 
     async def _skew(self, chance: Random, lasts: float) -> None:
