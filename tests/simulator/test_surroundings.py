@@ -1,4 +1,4 @@
-"""I12, I13, I17: bounds, stores that fail, locks under user code. Each checker complains of a product that is broken."""
+"""I12, I13, I17: bounds, stores that fail, locks under user code. Each checker complains of a broken product."""
 
 from __future__ import annotations
 

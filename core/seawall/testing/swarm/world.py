@@ -73,11 +73,11 @@ class World:
         self.clients = [self._client(number) for number in range(count)]
         lasts = 2 + LONGEST_TROUBLE + 4
         rate = scenario.calls / lasts / len(self.clients) / len(self.origins)
-        for client in self.clients:
+        for place, client in enumerate(self.clients):
             for origin in self.origins:
                 chance = scenario.chance(f"calls {client.name} {origin}")
                 simulation.spawn(self._arrivals(client, origin, chance, rate, lasts))
-                simulation.spawn(self._calm(client, origin))
+                simulation.spawn(self._calm(client, origin, place / len(self.clients)))
         if scenario.has("strangers"):
             self._meet_strangers(scenario.chance("strangers"), lasts)
         if scenario.has("skew"):
@@ -245,8 +245,8 @@ class World:
         await sleep(seconds)
         task.cancel()
 
-    async def _calm(self, client: Client, origin: str) -> None:
-        await sleep(CALM)
+    async def _calm(self, client: Client, origin: str, late: float) -> None:
+        await sleep(CALM + late)  # all of a crowd at one instant would be trouble to a server with a short queue
         for _ in range(CALM_CALLS):
             await client.visit(Request("GET", origin + CALM_PATH, headers={"Authorization": SECRET.format("calm")}))
             await sleep(CALM_PACE)
