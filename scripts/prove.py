@@ -42,6 +42,10 @@ PROOFS = {
         "a million simulated calls keep every promise",
         ("-m", "seawall.testing", "--first", "1000", "--total", "1000000"),
     ),
+    "interleavings": Proof(
+        "of two threads, switched once or twice wherever CPython may, one seems to come after the other",
+        ("-m", "tests.interleave"),
+    ),
     "spec": Proof("the test of each row of docs/specification.md can fail", ("scripts/prove_spec.py",)),
     "bugs": Proof("bugs that others had, made on purpose one at a time, are noticed", ("scripts/prove_bugs.py",)),
 }

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from threading import RLock
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 
 class Heir(Protocol):
@@ -31,14 +31,27 @@ class Owner(Protocol):
         ...
 
 
-_heirs: WeakSet[Heir] = WeakSet()
-_owners: WeakSet[Owner] = WeakSet()
+_heirs: dict[ref[Heir], None] = {}
+_owners: dict[ref[Owner], None] = {}
+# Not WeakSets: to go through one fails if another thread adds to it meanwhile, and then nobody would be told of a fork.
 
-follow = _heirs.add
-"""Call `begin_afresh` of this object in the child of every fork, as long as it lives."""
 
-prepare = _owners.add
-"""Call `before_fork` of this object before every fork, as long as it lives."""
+def follow(heir: Heir) -> None:
+    """Call `begin_afresh` of this object in the child of every fork, as long as it lives."""
+    _heirs[ref(heir, _gone_heir)] = None
+
+
+def prepare(owner: Owner) -> None:
+    """Call `before_fork` of this object before every fork, as long as it lives."""
+    _owners[ref(owner, _gone_owner)] = None
+
+
+def _gone_heir(heir: ref[Heir]) -> None:
+    _heirs.pop(heir, None)
+
+
+def _gone_owner(owner: ref[Owner]) -> None:
+    _owners.pop(owner, None)
 
 
 class Lock:
@@ -60,13 +73,17 @@ class Lock:
 
 
 def _before() -> None:
-    for owner in list(_owners):
-        owner.before_fork()
+    for living in list(_owners):
+        owner = living()
+        if owner is not None:
+            owner.before_fork()
 
 
 def _in_child() -> None:
-    for heir in list(_heirs):
-        heir.begin_afresh()
+    for living in list(_heirs):
+        heir = living()
+        if heir is not None:
+            heir.begin_afresh()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

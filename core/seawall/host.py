@@ -14,6 +14,7 @@ call an instant after the flag fell is the same as an instant before.
 
 from __future__ import annotations
 
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
@@ -56,8 +57,9 @@ class HostState(Ledger):
         """Its clock, where every nanosecond counts."""
         self.hub = hub
         self._sleepers: dict[Ticket, None] | None = None
-        self._late: list[Ticket | tuple[Admission, object, Verdict, float] | Call] = []
-        """Waiters that left, attempts and calls that ended while their own thread held the lock: seen to afterwards."""
+        self._late: list[Ticket | tuple[Admission, object, Verdict, float] | Call | partial[None]] = []
+        """Waiters that left, attempts and calls that ended, what was done by hand, while their own thread held the
+        lock: seen to afterwards."""
         super().__init__(name, effective, clock, opens=opens)
 
     def admit(self, admission: Admission, now: float) -> Rejection | Ticket | float | None:
@@ -70,8 +72,9 @@ class HostState(Ledger):
                 admission.permit = permit = ref(admission, bulkhead.bury)  # `take`, written out
                 live = bulkhead.live
                 live[permit] = None
-                if len(live) > bulkhead.peak:
-                    bulkhead.peak = len(live)
+                out = len(live)  # once: other threads count meanwhile
+                if out > bulkhead.peak:
+                    bulkhead.peak = out
                 return None
         with self._lock:
             self._tidy(now)
@@ -221,16 +224,19 @@ class HostState(Ledger):
         """Tokens at hand."""
         with self._lock:
             counting.fold(self)
-            return self.budget.balance(self.clock.monotonic())
+            left = self.budget.balance(self.clock.monotonic())
+        self._after()
+        return left
 
     def usual_time(self) -> float:
         """Seconds to the headers that half of the latest good answers needed; 0 while too few were seen to tell."""
         with self._lock:
             counting.fold(self)
             quantiles = self.quantiles
-            if quantiles is None or len(quantiles) < _ENOUGH_TO_TELL:
-                return 0.0
-            return quantiles.read(0.5) or 0.0
+            known = quantiles is not None and len(quantiles) >= _ENOUGH_TO_TELL
+            usual = quantiles.read(0.5) if quantiles is not None and known else None
+        self._after()
+        return usual or 0.0
 
     def count_rejection(self, now: float) -> None:
         """The flow refused a call by itself."""
@@ -312,7 +318,7 @@ class HostState(Ledger):
         return out
 
     def is_like_new(self, now: float) -> bool:
-        """Would forgetting this host lose nothing?"""
+        """Would forgetting this host lose nothing? Tells nobody of what it finds: the registry's lock is held."""
         with self._lock:
             self._tidy(now)
             return self._is_like_new(now)
@@ -331,6 +337,9 @@ class HostState(Ledger):
         return picture
 
     def _by_hand(self, act: Callable[[float], None]) -> None:
+        if self._lock._is_owned():  # as in `settle`; or a signal handler
+            self._late.append(partial(self._by_hand, act))
+            return
         now = self.clock.monotonic()
         with self._lock:
             self._tidy(now)
@@ -364,6 +373,8 @@ class HostState(Ledger):
                 self.leave(late, self.clock.monotonic(), refused=False)
             elif isinstance(late, tuple):
                 self._end(*late)
+            elif isinstance(late, partial):
+                late()
             else:
                 telling.call_ended(late)
 

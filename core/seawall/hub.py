@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from seawall.forks import Lock
 from seawall.outcome import WrongValue
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 class Hub:
     """Who listens to one Resilience."""
 
-    __slots__ = ("_late", "_listeners", "_said", "around", "following", "listening", "living", "looks_at")
+    __slots__ = ("_changing", "_late", "_listeners", "_said", "around", "following", "listening", "living", "looks_at")
 
     def __init__(self) -> None:
+        self._changing = Lock()
+        """Held while who listens changes."""
         self._listeners: dict[object, tuple[Callable[[Event], object], tuple[type[Event], ...] | None]] = {}
-        self._said: set[str] = set()
+        self._said: dict[str, object] = {}
         self.looks_at = 0.0
         """When a refusal's headers are looked at again."""
         self.listening = False
@@ -54,20 +57,22 @@ class Hub:
             if not isinstance(kind, type) or not issubclass(kind, Event):
                 raise TypeError(f"subscribe: kinds has {kind!r}: give classes from seawall.events")
         key = object()
-        self._listeners[key] = (listener, wanted)
-        self._count()
+        with self._changing:
+            self._listeners[key] = (listener, wanted)
+            self._count()
 
         def unsubscribe() -> None:
             self._tell_late()
-            self._listeners.pop(key, None)
-            self._count()
+            with self._changing:
+                self._listeners.pop(key, None)
+                self._count()
 
         return unsubscribe
 
     def _count(self) -> None:
         from seawall.events import FREQUENT
 
-        kinds = [kinds for _, kinds in tuple(self._listeners.values())]
+        kinds = [kinds for _, kinds in list(self._listeners.values())]
         self.listening = bool(kinds)
         self.following = any(wanted is None or any(issubclass(often, wanted) for often in FREQUENT) for wanted in kinds)
 
@@ -92,7 +97,8 @@ class Hub:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
-        for listener, kinds in tuple(self._listeners.values()):
+        # A list, not a tuple: to make a tuple may collect garbage in the midst, whose finalisers unsubscribe.
+        for listener, kinds in list(self._listeners.values()):
             if kinds is None or isinstance(event, kinds):
                 try:
                     listener(event)
@@ -104,10 +110,12 @@ class Hub:
 
         A function that raises is reported as a listener is.
         """
-        self.around = (*self.around, begin)
+        with self._changing:
+            self.around = (*self.around, begin)
 
         def end() -> None:
-            self.around = tuple(one for one in self.around if one is not begin)
+            with self._changing:
+                self.around = tuple(one for one in self.around if one is not begin)
 
         return end
 
@@ -136,8 +144,8 @@ class Hub:
         """Has this not been said before?"""
         if what in self._said or len(self._said) >= 1000:
             return False
-        self._said.add(what)
-        return True
+        mine = object()
+        return self._said.setdefault(what, mine) is mine
 
     def complain(self, function: object, error: BaseException) -> None:
         """Report a user's function that raised: once per function, by name and class only (texts may hold secrets)."""

@@ -54,13 +54,18 @@ class Registry:
             if state is None:
                 if len(self._states) >= self._max and not self._make_room(evicted) and not by_hand:
                     return self._strangers(effective)
-                state = self._states[key] = HostState(key[1], effective, self._clock, self._hub)
+                made = HostState(key[1], effective, self._clock, self._hub)
+                state = self._states.setdefault(key, made)  # a finaliser's call may have made it meanwhile
                 if self.is_closed:
                     state.shut()
             return state
 
     def get(self, key: Key) -> HostState | None:
-        return self._states.get(key)
+        state = self._states.get(key)
+        if state is None:
+            with self.lock:  # while room is made, one that stays may not be in its place
+                state = self._states.get(key)
+        return state
 
     def remove(self, key: Key) -> None:
         with self.lock:
@@ -83,7 +88,8 @@ class Registry:
             state.begin_afresh()
 
     def __len__(self) -> int:
-        return len(self._states)
+        with self.lock:  # as in `get`
+            return len(self._states)
 
     def is_overflow(self, state: HostState) -> bool:
         return state is self._overflow
@@ -91,9 +97,12 @@ class Registry:
     def _make_room(self, evicted: Callable[[HostState], None]) -> bool:
         """Forget who is like new until there is a place: more than one, where operators took places beyond the cap."""
         now = self._clock.monotonic()
-        for key in list(self._first(_LOOKS)):
-            state = self._states.pop(key)
-            if not state.is_like_new(now):
+        for _ in range(min(_LOOKS, len(self._states))):
+            key, state = self._oldest()
+            is_like_new = state.is_like_new(now)
+            if self._states.pop(key, None) is not state:  # a finaliser came in between
+                continue
+            if not is_like_new:
                 self._states[key] = state  # to the end: looked at again when the others were
                 continue
             evicted(state)
@@ -101,9 +110,11 @@ class Registry:
                 return True
         return False
 
-    def _first(self, count: int) -> Iterator[Key]:
-        for key, _ in zip(self._states, range(count), strict=False):
-            yield key
+    def _oldest(self) -> tuple[Key, HostState]:
+        # Not next(iter(…)), nor a loop over several: a finaliser between two steps may make a host.
+        for key in self._states:
+            return key, self._states[key]
+        raise LookupError("no hosts")
 
     def _strangers(self, effective: Effective) -> HostState:
         if self._overflow is None:

@@ -85,9 +85,11 @@ class Routing:
                 if len(self.routes) >= self._max:
                     self._forget_routes()
                 self.routes[spelling] = route
-                for there in (state, *(where for _, where, _ in route.specific)):
+                for there, own in ((state, effective), *((where, own) for _, where, own in route.specific)):
                     if there is not None:
                         there.route_keys += (spelling,)
+                        if self.registry.get(_key_of(origin, own)) is not there:  # a finaliser's call took its place
+                            self.routes.pop(spelling, None)
             return route
 
     def choose(self, route: Route, request: Any) -> tuple[HostState, Effective]:
@@ -100,8 +102,13 @@ class Routing:
                 state, policy = where, own
                 break
         if self._key is not None and policy.group is None:
-            state = self._named(self._key, request.method, url, route.origin, policy)
-        return self._host(route.origin, policy) if state is None else state, policy
+            state = self._named(self._key, request.method, url, route.origin)
+        if state is None:
+            state = self.registry.get(_key_of(route.origin, policy))
+        if state is None:
+            with self.registry.lock:  # as in `provider`
+                state = self._host(route.origin, self.book.for_origin(route.origin))
+        return state, policy
 
     def provider(self, name: str) -> tuple[HostState, Effective]:
         """State and policy of a provider name."""
@@ -110,9 +117,14 @@ class Routing:
         check_provider(name)
         effective = self.book.for_provider(name)
         key = ("provider", name) if effective.group is None else ("group", effective.group)
-        if self.registry.get(key) is None:
+        state = self.registry.get(key)
+        if state is None:
             self._doubt(name)
-        return self.registry.get_or_create(key, effective, self._forget), effective
+            with self.registry.lock:  # `configure` tells those that are there: none may be made by an older book
+                effective = self.book.for_provider(name)
+                key = ("provider", name) if effective.group is None else ("group", effective.group)
+                state = self.registry.get_or_create(key, effective, self._forget)
+        return state, effective
 
     # -- what operators do ---------------------------------------------------------------------------------------------
 
@@ -157,7 +169,8 @@ class Routing:
                 raise ValueError(f"{host!r} is no provider in use: a host is written with its scheme, https://{host}")
             return self.provider(host)[0]
         origin = origin_of(host)
-        return self._host(origin, self.book.for_origin(origin), by_hand=True)
+        with self.registry.lock:  # as in `provider`
+            return self._host(origin, self.book.for_origin(origin), by_hand=True)
 
     def remove(self, host: str) -> bool:
         """Drop a host's state; False: not known."""
@@ -189,14 +202,12 @@ class Routing:
             )
 
     def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
-        key = ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
-        state = self.registry.get_or_create(key, effective, self._forget, by_hand=by_hand)
+        """With the registry's lock held: until it has its origin, `configure` does not know whose it is."""
+        state = self.registry.get_or_create(_key_of(origin, effective), effective, self._forget, by_hand=by_hand)
         state.origin = state.origin or origin
         return state
 
-    def _named(
-        self, key: Callable[[str, str], str], method: str, url: str, origin: Origin, policy: Effective
-    ) -> HostState | None:
+    def _named(self, key: Callable[[str, str], str], method: str, url: str, origin: Origin) -> HostState | None:
         """The state the user's function names; None, and a complaint, if it does not name one."""
         try:
             name = key(method, url)
@@ -205,8 +216,11 @@ class Routing:
         except Exception as error:
             self._hub.complain(key, error)
             return None
-        state = self.registry.get_or_create(("key", name), policy, self._forget)
-        state.origin = state.origin or origin
+        state = self.registry.get(("key", name))
+        if state is None:
+            with self.registry.lock:  # as in `provider`
+                state = self.registry.get_or_create(("key", name), self.book.for_origin(origin), self._forget)
+                state.origin = state.origin or origin
         return state
 
     def _policy_of(self, key: Key, origin: Origin | None) -> Effective | None:
@@ -231,9 +245,13 @@ class Routing:
         state.route_keys = ()
 
     def _forget_routes(self) -> None:
-        self.routes.clear()
         for state in self.registry.everybody():
             state.route_keys = ()
+        self.routes.clear()  # last: a finaliser's call may make one meanwhile
+
+
+def _key_of(origin: Origin, effective: Effective) -> Key:
+    return ("host", host_key(*origin)) if effective.group is None else ("group", effective.group)
 
 
 def origin_of(url: str) -> Origin:

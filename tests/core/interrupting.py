@@ -33,12 +33,15 @@ def quick_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
-class Interrupt:
-    """Raises KeyboardInterrupt at the n-th place of the code traced where a signal may strike; n = -1 only counts."""
+class Places:
+    """Does `strike` at the n-th place of the code traced where a signal may strike; n = -1 only counts them."""
 
-    def __init__(self, n: int = -1, rooms: tuple[str, ...] = ROOMS) -> None:
+    def __init__(
+        self, n: int = -1, rooms: tuple[str, ...] = ROOMS, strike: Callable[[], object] = lambda: None
+    ) -> None:
         self.n = n
         self.rooms = rooms
+        self.strike = strike
         self.places = 0
         self.struck = False
         self._last: dict[FrameType, int] = {}
@@ -62,15 +65,30 @@ class Interrupt:
 
     def _opcode(self, frame: FrameType, event: str, _: Any) -> Any:
         if event == "opcode":
-            if may_strike(frame.f_code, self._last.get(frame, -1), frame.f_lasti):
-                if self.places == self.n:
-                    self.struck = True
-                    raise KeyboardInterrupt
+            if self._is_place(frame):
                 self.places += 1
+                if self.places == self.n + 1:
+                    self.struck = True
+                    sys.settrace(None)  # nothing more to look for
+                    self.strike()
             self._last[frame] = frame.f_lasti
         elif event == "return":
             self._last.pop(frame, None)
         return self._opcode
+
+    def _is_place(self, frame: FrameType) -> bool:
+        return may_strike(frame.f_code, self._last.get(frame, -1), frame.f_lasti)
+
+
+class Interrupt(Places):
+    """Raises KeyboardInterrupt at the n-th place."""
+
+    def __init__(self, n: int = -1, rooms: tuple[str, ...] = ROOMS) -> None:
+        super().__init__(n, rooms, _interrupt)
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @cache

@@ -47,8 +47,9 @@ class _Lookups:
             if known is not None and not known.is_over:
                 return known
             if len(self.under_way) >= MOST_AT_A_TIME:
-                for name in [name for name, lookup in self.under_way.items() if lookup.is_over]:
-                    del self.under_way[name]  # ended just when they were noted down
+                for name, lookup in self.under_way.copy().items():  # a copy: others end meanwhile
+                    if lookup.is_over:
+                        self.under_way.pop(name, None)  # ended just when it was noted down
             if len(self.under_way) >= MOST_AT_A_TIME:
                 raise socket.gaierror(socket.EAI_AGAIN, f"{MOST_AT_A_TIME} lookups hang already")
             lookup = Aside(lambda: self._ask(host, port))

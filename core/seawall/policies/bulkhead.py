@@ -119,9 +119,9 @@ class Queue:
 
     def grant(self, free: int, now: float) -> list[Ticket]:
         """Give free permits, less those granted and unclaimed, to the first in line."""
-        for ticket in [ticket for ticket, since in self.granted.items() if now - since >= CLAIM_WITHIN]:
-            del self.granted[ticket]
-            ticket.turn = Turn.LAPSED
+        for ticket, since in self.granted.copy().items():  # a copy: a finaliser's call may claim one meanwhile
+            if now - since >= CLAIM_WITHIN and self.granted.pop(ticket, None) is not None:
+                ticket.turn = Turn.LAPSED
         woken: list[Ticket] = []
         while self.waiting and len(self.granted) < free:
             ticket = self.waiting[0]
@@ -238,8 +238,9 @@ class BulkheadState:
         """A permit for `owner`, who was let in."""
         permit = ref(owner, self.bury)
         self.live[permit] = None
-        if len(self.live) > self.peak:
-            self.peak = len(self.live)
+        out = len(self.live)
+        if out > self.peak:
+            self.peak = out
         return permit
 
     def line_up(self, ticket: Ticket | None, now: float) -> Ticket | bool:

@@ -69,7 +69,11 @@ class Database:
     def close(self) -> None:
         """Close what is idle. The next operation opens the file again."""
         while self._idle:
-            self._idle.pop().close()
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                return
+            connection.close()
 
     def before_fork(self) -> None:
         self.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from threading import RLock
+from typing import Any
 
 from seawall import forks
 
@@ -23,15 +24,20 @@ class MemoryStore:
         forks.follow(self)
 
     def _start(self) -> None:
-        self._lock = RLock()  # a signal handler may come back into it
+        self._lock: Any = RLock()
         self._records: OrderedDict[bytes, tuple[bytes, float]] = OrderedDict()
         """Key → record, until when; the one used longest ago comes first."""
         self._tags: dict[bytes, dict[bytes, None]] = {}
+        self._owed: list[bytes] = []
+        """What is to be dropped before anything is read again."""
         self.bytes = 0
         """What the records take, bookkeeping included."""
 
     def get(self, key: bytes, now: float) -> bytes | None:
+        if self._is_inside():
+            return None
         with self._lock:
+            self._pay()
             found = self._records.get(key)
             if found is None:
                 return None
@@ -44,9 +50,10 @@ class MemoryStore:
 
     def put(self, key: bytes, record: bytes, now: float, until: float, max_entries: int, max_bytes: int) -> None:
         size = len(record) + OVERHEAD
-        if size > max_bytes:
+        if size > max_bytes or self._is_inside():
             return
         with self._lock:
+            self._pay()
             self._remove(key)
             while self._records and (len(self._records) >= max_entries or self.bytes + size > max_bytes):
                 self._remove(next(iter(self._records)))
@@ -57,9 +64,10 @@ class MemoryStore:
     def drop(self, what: bytes) -> None:
         if what[:16] not in self._tags:  # nearly always: no lock for a caller with nothing to forget
             return
-        with self._lock:
-            for key in [key for key in self._tags.get(what[:16], ()) if key.startswith(what)]:
-                self._remove(key)
+        self._owed.append(what)
+        if not self._is_inside():
+            with self._lock:
+                self._pay()
 
     def begin_afresh(self) -> None:
         """A lock held by another thread at the fork is held for ever in the child, and what it guards is half done."""
@@ -72,7 +80,18 @@ class MemoryStore:
         return MemoryStore, ()  # a copy of a policy starts empty
 
     def __len__(self) -> int:
-        return len(self._records)
+        with self._lock:
+            return len(self._records)
+
+    def _is_inside(self) -> bool:
+        """Is this a finaliser, or a signal handler, in the midst of a visit of this very thread? It does without."""
+        return self._lock._is_owned()  # type: ignore[no-any-return]
+
+    def _pay(self) -> None:
+        while self._owed:
+            what = self._owed.pop()
+            for key in [key for key in self._tags.get(what[:16], ()) if key.startswith(what)]:
+                self._remove(key)
 
     def _remove(self, key: bytes) -> None:
         found = self._records.pop(key, None)

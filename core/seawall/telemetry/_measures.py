@@ -192,7 +192,7 @@ class Measures:
     def close(self) -> None:
         """It ends: nothing stays at a level that nobody will change any more."""
         with self._lock:
-            for label in self._used:
+            for label in list(self._used):  # a list: while one is exported, finalisers may end attempts of others
                 self._export(PERMITS_USED, 0, (label,))
             for key in set(self._states.values()):
                 self._export(STATE, 0, key)
@@ -258,7 +258,7 @@ class Measures:
                 self._states[host] = (label, state)
             for now in (before, self._states.get(host)):
                 if now is not None:
-                    self._export(STATE, sum(other == now for other in self._states.values()), now)
+                    self._export(STATE, list(self._states.values()).count(now), now)
 
     def _gate(self, event: GateClosed, label: str) -> None:
         self._export(GATE, event.seconds, (label,))

@@ -127,17 +127,21 @@ class Logging:
         told: list[tuple[_Key, int, float]] = []
         with self._lock:
             if closes:
-                over = [key for key in self._counts if key[0] == event.host]
+                over = [key for key in list(self._counts) if key[0] == event.host]
             else:
-                over = list(takewhile(lambda key: event.at - self._counts[key][0] >= self.interval, self._counts))
+                over = list(takewhile(lambda key: self._is_over(key, event.at), list(self._counts)))
             for key in over:
-                since, times = self._counts.pop(key)
+                since, times = self._counts.pop(key, (event.at, 0))
                 if times:
                     told.append((key, times, event.at - since))
                     if not closes:
                         self._counts[key] = (event.at, 0)
         for key, times, seconds in told:
             self._tell(key, times, f" in {seconds:.3g} s")
+
+    def _is_over(self, key: _Key, now: float) -> bool:
+        known = self._counts.get(key)
+        return known is not None and now - known[0] >= self.interval
 
     def _tell(self, key: _Key, times: int, span: str = "") -> None:
         host, level, text = key

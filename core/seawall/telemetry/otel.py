@@ -21,6 +21,7 @@ from seawall.events import (
     Rejected,
     RetryScheduled,
 )
+from seawall.forks import Lock
 from seawall.outcome import Ending, Verdict
 from seawall.telemetry._measures import BUCKETS, INSTRUMENTS, Instrument, Measures, outcome_of
 from seawall.telemetry._once import once
@@ -166,8 +167,11 @@ class _Tracing:
 
     def close(self) -> None:
         """End what is under way."""
-        for call, one in self._traces.copy().items():  # finalisers may end calls meanwhile
-            self._end(call, one)
+        for living in self._traces.keyrefs():  # a list, made in one step: calls begin and end meanwhile
+            call = living()
+            one = None if call is None else self._traces.get(call)
+            if call is not None and one is not None:
+                self._end(call, one)
 
     def _attempt_ended(self, event: AttemptEnded, one: _Trace) -> None:
         attributes: dict[str, Any] = {
@@ -246,10 +250,11 @@ class _Export:
     """Figures of one Resilience into the instruments of a meter. Levels that add up are told by their changes."""
 
     def __init__(self, provider: MeterProvider) -> None:
-        known = _instruments.get(provider)
-        if known is None:
-            meter = provider.get_meter("seawall")
-            known = _instruments[provider] = {one: _writer(meter, one) for one in INSTRUMENTS}
+        with _making:
+            known = _instruments.get(provider)
+            if known is None:
+                meter = provider.get_meter("seawall")
+                known = _instruments[provider] = {one: _writer(meter, one) for one in INSTRUMENTS}
         self._write = known
         self._levels: dict[tuple[Instrument, tuple[str, ...]], float] = {}
 
@@ -267,6 +272,7 @@ class _Export:
 
 _instruments: WeakKeyDictionary[MeterProvider, dict[Instrument, _Write]] = WeakKeyDictionary()
 """Made once for a provider: SDKs before 1.30 warn of a second one."""
+_making: Final = Lock()
 
 
 def _writer(meter: Meter, instrument: Instrument) -> _Write:

@@ -29,6 +29,7 @@ _VERBS: Final = {"counter": "inc", "histogram": "observe"}
 
 _families: WeakKeyDictionary[CollectorRegistry, _Families] = WeakKeyDictionary()
 """A registry takes each name once, for any number of Resiliences."""
+_making: Final = Lock()
 
 
 def instrument(
@@ -49,9 +50,10 @@ def instrument(
     """
 
     def begin() -> Callable[[], None]:
-        families = _families.get(registry)
-        if families is None:
-            families = _families[registry] = _Families(registry, buckets)
+        with _making:
+            families = _families.get(registry)
+            if families is None:
+                families = _families[registry] = _Families(registry, buckets)
         measures = Measures(resilience, _Export(families), each_host=each_host)
         unsubscribe = resilience.subscribe(measures.hear)
         measures.look(resilience)
