@@ -115,14 +115,12 @@ class Routing:
         if not isinstance(name, str) or not is_provider(name):
             raise ValueError(f"provider {name!r}: give a name without '://'; hosts are named by mounting a client")
         check_provider(name)
-        effective = self.book.for_provider(name)
-        key = ("provider", name) if effective.group is None else ("group", effective.group)
+        key, effective = self._provider(name)
         state = self.registry.get(key)
         if state is None:
             self._doubt(name)
             with self.registry.lock:  # `configure` tells those that are there: none may be made by an older book
-                effective = self.book.for_provider(name)
-                key = ("provider", name) if effective.group is None else ("group", effective.group)
+                key, effective = self._provider(name)
                 state = self.registry.get_or_create(key, effective, self._forget)
         return state, effective
 
@@ -184,6 +182,10 @@ class Routing:
         return True
 
     # -- privately -----------------------------------------------------------------------------------------------------
+
+    def _provider(self, name: str) -> tuple[Key, Effective]:
+        effective = self.book.for_provider(name)
+        return ("provider", name) if effective.group is None else ("group", effective.group), effective
 
     def _doubt(self, name: str) -> None:
         """Warn, once per name, of one without a policy that looks like one with a policy: it may be misspelt."""

@@ -158,7 +158,7 @@ BUGS = [
      LEDGER, "        return sent_away + self.bulkhead.grant(now)\n",
      "        self.bulkhead.grant(now)\n        return sent_away\n"),
     ("grant-never-lapses", "a permit granted to a dead waiter is gone",
-     BULKHEAD, "if now - since >= CLAIM_WITHIN]", "if now < 0]"),
+     BULKHEAD, "if now - since >= CLAIM_WITHIN and", "if now < 0 and"),
     ("grant-leaks", "a waiter that gives up keeps what it was granted",
      BULKHEAD, "        ticket.turn = Turn.GONE\n        self.granted.pop(ticket, None)\n        try:",
      "        ticket.turn = Turn.GONE\n        try:"),
@@ -184,7 +184,7 @@ BUGS = [
      FLOW, "    if call.state.hub.following:\n        telling.call_ended(call)\n    outcome, name", "    outcome, name"),
     # -- who is who
     ("tripped-forgotten", "an open circuit is forgotten to make room",
-     REGISTRY, "            if not state.is_like_new(now):", "            if state is None:"),
+     REGISTRY, "is_like_new = state.is_like_new(now)", "is_like_new = True"),
     ("hosts-unbounded", "every host a stranger names is remembered",
      REGISTRY, "if len(self._states) >= self._max and not self._make_room(evicted) and not by_hand:", "if self._max < 0:"),
     ("strangers-open", "one sick stranger cuts off the others",
