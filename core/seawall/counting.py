@@ -45,10 +45,9 @@ def fold(ledger: Ledger) -> None:
     _time(ledger, latencies)
 
 
-def turned_away(ledger: Ledger) -> None:
+def turned_away(ledger: Ledger, instants: list[float]) -> None:
     """Count those who took no lock to hear that the circuit is open."""
-    if ledger.turned_away:
-        ledger.window.count_all(Column.REJECTED, _taken(ledger.turned_away))
+    ledger.window.count_all(Column.REJECTED, _taken(instants))
 
 
 def end(ledger: Ledger, admission: Admission, permit: object, verdict: Verdict, now: float) -> None:

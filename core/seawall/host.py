@@ -138,9 +138,8 @@ class HostState(Ledger):
     def headers(self, admission: Admission, now: float) -> None:
         """Good headers on an attempt that began in half-open: the probe has shown what it was for."""
         with self._lock:
-            if admission.phase is not None:
-                self.breaker.headers(admission.permit, admission.phase, now, self.clock.random())
-                self._review(now)
+            self.breaker.headers(admission.permit, admission.phase, now, self.clock.random())
+            self._review(now)
             woken = self._free(now)
         self._after(woken)
 
@@ -269,8 +268,7 @@ class HostState(Ledger):
     def rise(self, ticket: Ticket) -> None:
         """A sleeper is awake."""
         with self._lock:
-            if self._sleepers is not None:
-                self._sleepers.pop(ticket, None)
+            (self._sleepers or {}).pop(ticket, None)  # it may have slept through a fork
         self._after()
 
     def isolate(self) -> None:
@@ -364,10 +362,10 @@ class HostState(Ledger):
 
     def _catch_up(self) -> None:
         """Do what finalisers could not, which ran in the middle of a visit."""
-        while self._late:
+        while True:
             try:
                 late = self._late.pop(0)
-            except IndexError:  # another thread was quicker
+            except IndexError:  # that was the last: other threads do them too
                 return
             if isinstance(late, Ticket):
                 self.leave(late, self.clock.monotonic(), refused=False)

@@ -89,10 +89,10 @@ class Hub:
         self._tell(event)
 
     def _tell_late(self) -> None:
-        while self._late:
+        while True:
             try:
                 event = self._late.popleft()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # that was the last: other threads tell them too
                 return
             self._tell(event)
 

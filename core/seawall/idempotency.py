@@ -78,9 +78,7 @@ class _Keys:
         """
         claims, mine = self._claims, ref(call)
         claims.append(mine)
-        for claim in list(claims):
-            if claim is mine:
-                break
+        for claim in claims[: claims.index(mine)]:
             earlier = claim()
             if earlier is not None and earlier.ending is None:
                 return False

@@ -131,11 +131,11 @@ def judge_stream(
 def inspect(admission: Admission, piece: bytes) -> None:
     """A piece of the body passes. An error it tells of is the verdict that falls at the end of the body."""
     inspector, call = admission.inspector, admission.call
-    if inspector is not None and inspector.feed(piece) and not admission.settled:
-        outcome = _told(call, admission)
-        if outcome is not None:
-            call.ending = Ending.BODY_BROKE
-            call.amend(call.state.clock.monotonic(), outcome.kind, outcome.verdict)
+    tells = inspector is not None and inspector.feed(piece) and not admission.settled
+    outcome = _told(call, admission) if tells else None
+    if outcome is not None:
+        call.ending = Ending.BODY_BROKE
+        call.amend(call.state.clock.monotonic(), outcome.kind, outcome.verdict)
 
 
 def _told(call: Call, admission: Admission) -> Outcome | None:

@@ -95,7 +95,7 @@ class Ledger:
         if self.done:
             counting.fold(self)
         if self.turned_away:
-            counting.turned_away(self)
+            counting.turned_away(self, self.turned_away)
         bulkhead = self.bulkhead
         while bulkhead.dead:
             permit = bulkhead.dead.pop()

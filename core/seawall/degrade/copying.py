@@ -76,10 +76,8 @@ class Copy:
 
 def copy_of(call: Any, admission: Any, status: int, fields: Iterable[tuple[Any, Any]]) -> Copy | None:
     """The headers are here: a copy, if the call's answer is to be remembered."""
-    slot: Slot | None = call.slot
+    slot: Slot = call.slot
     call.copy = None
-    if slot is None:
-        return None
     clock = call.state.clock
     elapsed = admission.headers_at - admission.started
     copy = Copy(slot) if slot.begin(status, fields, clock.monotonic(), clock.wall(), elapsed) else None

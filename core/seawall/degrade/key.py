@@ -58,10 +58,7 @@ def _origin(text: str) -> str | None:
     if parts is None:
         return None
     scheme, host, port = parts.groups()
-    try:
-        origin = host_key(scheme.lower(), host, int(port) if port else None)
-    except ValueError:
-        return None
+    origin = host_key(scheme.lower(), host, int(port) if port else None)
     # Nothing but dots and brackets is no host.
     return None if origin[len(scheme) + 3 : len(scheme) + 4] in ("", ":") else origin
 

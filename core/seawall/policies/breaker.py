@@ -275,7 +275,7 @@ class BreakerState:
             return max(0.0, min(phase.probes.values()) - now)
         return None if type(phase) is Isolated else 0.0
 
-    def headers(self, permit: object, phase: Phase, now: float, u: float) -> None:
+    def headers(self, permit: object, phase: Phase | None, now: float, u: float) -> None:
         """Good headers on a probe: it has shown what it was for, whatever becomes of its body."""
         if phase is self.phase and type(phase) is HalfOpen and phase.probes.pop(permit, None) is not None:
             self._probe_succeeded(phase, now, u)

@@ -80,8 +80,6 @@ class Timeouts:
     def over(self, base: Timeouts) -> Timeouts:
         """These, with `base`'s clocks where a clock is left out."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        if UNSET not in given.values():
-            return self
         merged = {name: getattr(base, name) if value is UNSET else value for name, value in given.items()}
         # Only values set together can contradict: of two that met by inheritance, the wider clock caps the narrower.
         for short, long in _NESTED:

@@ -154,9 +154,9 @@ class SqliteStore:
 
     def _roll_back(self) -> None:
         connection = self._connection
-        if connection is not None and connection.in_transaction:
+        if connection is not None:
             try:
-                connection.execute("ROLLBACK")
+                connection.rollback()  # nothing, if SQLite has done so itself
             except sqlite3.Error:
                 self._connection = None
                 connection.close()

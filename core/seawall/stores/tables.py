@@ -62,8 +62,7 @@ def prepare(connection: sqlite3.Connection, *, recount: bool) -> bytes:
             raise ValueError("its tables do not hold what they should")
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.rollback()  # nothing, if SQLite has done so itself
         raise
     secret: bytes = secrets[0][0]
     return secret
