@@ -210,6 +210,13 @@ def test__whole__bounds_what_single_steps_cannot_be_seen_of() -> None:
     assert it.rang(clock.now) == "first_byte"
 
 
+def test__whole__after_the_first_read__first_byte_goes_on() -> None:
+    it, clock = watch(Timeouts(attempt=20, first_byte=4))
+    it.read_within(None)
+    clock.advance(3)
+    assert it.whole_within() == pytest.approx(1)
+
+
 def test__left__is_a_plain_float_for_everybody_else() -> None:
     it, _ = watch()
     left = it.write_within(3)

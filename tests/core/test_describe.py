@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from seawall import (
     Bulkhead,
     ErrorWithAlternatives,
     FallbackProvider,
+    Outbox,
     Policy,
+    QueueForRetry,
     Retry,
     RetryBudget,
     StaleResponse,
@@ -149,6 +152,11 @@ def test__worst_case__load_in_an_outage(policy: Policy, words: list[str]) -> Non
 
 def test__worst_case__load__without_a_breaker_promises_no_opening() -> None:
     assert "circuit" not in line(Policy(breaker=None), "load in a total outage:")
+
+
+def test__queue_for_retry__says_what_it_keeps(tmp_path: Path) -> None:
+    told = lines(Policy(degrade=[QueueForRetry(Outbox(tmp_path / "outbox.db"))]), "note:")
+    assert any("QueueForRetry keeps what is safe to send twice" in note for note in told), told
 
 
 CONTRADICTIONS = [

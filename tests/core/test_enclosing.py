@@ -114,6 +114,15 @@ def test__several__end_in_the_opposite_order() -> None:
     assert len(told) == 4
 
 
+def test__it_wants_nothing_at_the_end__the_others_are_ended() -> None:
+    stage = Stage(only(), answer(200))
+    begun: list[CallInfo] = []
+    noted = around(stage.resilience)
+    stage.resilience.hub.enclose(begun.append)
+    assert word(stage.get()) == 200
+    assert (begun, noted.ended) == (noted.begun, [(noted.begun[0], None)])
+
+
 def test__it_raises__said_once_and_the_call_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(only(), answer(200))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -180,8 +181,9 @@ def test__hook_interrupted__the_end_is_told_once_and_the_answer_let_go() -> None
     def interrupted(*_: object) -> bool:
         raise KeyboardInterrupt
 
-    for policy in (only(retry=steady(when=interrupted)), only(classify=interrupted)):
-        stage = Stage(policy, answer(503))
+    policies = only(retry=steady(when=interrupted)), only(classify=interrupted)
+    for policy, step in product(policies, (answer(503), fault())):
+        stage = Stage(policy, step)
         heard: list[object] = []
         stage.resilience.subscribe(heard.append, [CallEnded])
         with pytest.raises(KeyboardInterrupt):

@@ -243,6 +243,21 @@ def test__pickle__cause_that_cannot_leaves_its_name(cause: Exception) -> None:
     assert type(cause).__name__ in str(twin.errors[0])
 
 
+class Carrying(Exception):
+    """As a library's own that pickles with all it carries, openly or behind a property."""
+
+    def __init__(self, message: str, **carried: object) -> None:
+        super().__init__(message)
+        self.__dict__.update(carried)
+
+
+@pytest.mark.parametrize("under", ["request", "response", "_request", "_response"])
+def test__pickle__cause_leaves_its_request_and_response_behind(under: str) -> None:
+    data = pickle.dumps(seawall.NonRetryable(last_error=Carrying("x", **{under: "CANARY"})))
+    assert b"CANARY" not in data
+    assert repr(pickle.loads(data).last_error) == "Carrying('x')"
+
+
 def test__pickle__with_a_note__still_pickles() -> None:
     error = raised()
     error.add_note("a note")

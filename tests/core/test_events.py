@@ -301,6 +301,14 @@ def test__info__tells_method_address_and_port_and_nothing_else(url: str, method:
     assert "CANARY" not in repr(found)
 
 
+def test__info__of_what_is_no_url__has_no_address_and_breaks_nothing() -> None:
+    stage = Stage(only(), answer(200))
+    found, request = heard(stage, CallEnded), Request()
+    request.url = "https://api.test:99999/"
+    stage.get(request)
+    assert (found[0].call.address, found[0].call.port, found[0].ending) == (None, None, Ending.ANSWERED)
+
+
 def test__info__of_an_operation__has_no_address() -> None:
     resilience = Resilience({"printer": Policy()})
     found: list[Any] = []

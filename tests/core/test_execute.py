@@ -156,6 +156,7 @@ VARIANTS = [
     ("status 503", StatusError(503), K.SERVICE_UNAVAILABLE, Verdict.FAILURE, 3),
     ("status 503 on the error", StatusError(503, on_response=False), K.SERVICE_UNAVAILABLE, Verdict.FAILURE, 3),
     ("status 429", StatusError(429), K.TOO_MANY_REQUESTS, Verdict.THROTTLED, 3),
+    ("status 302", StatusError(302), K.UNKNOWN, Verdict.FAILURE, 3),
     ("status 404", StatusError(404), K.NOT_FOUND, Verdict.SUCCESS, 1),
     ("status 401, wrapped", caused_by(StatusError(401)), K.UNAUTHORIZED, Verdict.SUCCESS, 1),
     ("rate limit exceeded", seawall.RateLimited(), K.RATE_LIMIT_EXCEEDED, Verdict.IGNORED, 1),
@@ -214,6 +215,25 @@ def test__classify__has_the_last_word(way: Way) -> None:
     with pytest.raises(seawall.ResilienceError):
         way(resilience, "primary", Operation(ValueError("no")))
     assert (snapshot(resilience).requests, snapshot(resilience).failures) == (0, 0)
+
+
+@both
+def test__classify__blames_the_provider_for_a_value__it_is_asked_again(way: Way) -> None:
+    verdicts = iter((Verdict.FAILURE, None))
+    resilience = gateway(only(retry=at_once(), classify=lambda outcome, request: next(verdicts)))
+    assert way(resilience, "primary", Operation("poor", "good")) == "good"
+    assert (snapshot(resilience).failures, snapshot(resilience).successes) == (1, 1)
+
+
+@both
+def test__classify__interrupted_with_a_value_at_hand__everything_comes_back(way: Way) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    resilience = gateway(only(classify=interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        way(resilience, "primary", Operation("value"))
+    assert (snapshot(resilience).in_flight, snapshot(resilience).requests) == (0, 0)
 
 
 @both

@@ -67,3 +67,13 @@ def test__public_names__are_those_of_all() -> None:
 def test__unknown_name__is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         seawall.nothing  # noqa: B018
+
+
+def test__name_that_is_not_there__is_an_attribute_error_that_names_it() -> None:
+    with pytest.raises(AttributeError, match="'seawall' has no attribute 'nonsense'"):
+        seawall.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("room", ["health", "telemetry"])
+def test__room__is_there_without_an_import_of_its_own(room: str) -> None:
+    assert f"seawall.{room}" in loaded_by(f"import seawall; seawall.{room}")

@@ -84,6 +84,7 @@ ERRORS: dict[str, tuple[bytes, ErrorKind]] = {
     ),
     "a word": (data({"error": "overloaded"}), K.SERVICE_UNAVAILABLE),
     "a sentence": (data({"error": "it went wrong"}), K.INTERNAL_SERVER_ERROR),
+    "a status that is no error's": (data({"error": {"code": 200, "status": "UNAVAILABLE"}}), K.SERVICE_UNAVAILABLE),
     "a kind nobody knows": (data({"error": {"type": "gremlins"}}), K.INTERNAL_SERVER_ERROR),
 }  # fmt: skip
 
@@ -238,6 +239,12 @@ def test__packed__is_read_as_if_it_were_not(encoding: str, size: int | None) -> 
     assert fed(pack(PING + START + OVERLOADED), made(SSE, encoding), size).kind is K.SERVICE_UNAVAILABLE
     assert fed(pack(PING + HELLO + OVERLOADED), made(SSE, encoding), size).kind is K.SERVICE_UNAVAILABLE
     assert fed(pack(START), made(SSE, encoding), size).kind is K.INVALID_RESPONSE
+
+
+def test__packed__what_follows_the_error_is_not_looked_at() -> None:
+    it = made(SSE, "gzip")
+    assert it.feed(gzip.compress(OVERLOADED + HELLO * 1000 + data({"error": {"code": 429}}) + b"\n" * 100_000))
+    assert (it.kind, it.is_decided) == (K.SERVICE_UNAVAILABLE, True)
 
 
 def test__not_packed_as_it_says__is_content() -> None:

@@ -236,6 +236,16 @@ def test__users_functions__run_with_no_lock_held() -> None:
     assert stage.sent == [1, 2, 3]
 
 
+def test__when_gives_something_else__said_once_and_the_rules_hold(caplog: pytest.LogCaptureFixture) -> None:
+    async def later(*_: object) -> bool:
+        return False
+
+    for wrong in (lambda *_: "no", lambda *_: later()):
+        stage = Stage(only(retry=steady(when=wrong)), answer(503), answer(503), answer(200))  # type: ignore[arg-type]
+        assert word(stage.get()) == 200
+    assert [record.getMessage().count("WrongValue") for record in caplog.records] == [1, 1]
+
+
 @pytest.mark.parametrize("field", ["when", "classify"])
 def test__predicate_raises__said_once_and_the_rules_hold(field: str, caplog: pytest.LogCaptureFixture) -> None:
     def broken(*_: object) -> None:

@@ -94,6 +94,12 @@ def test__disabled__runs_as_if_nothing_were_there(way: Way) -> None:
 
 
 @both
+def test__disabled__gives_what_it_gives(way: Way) -> None:
+    with disabled():
+        assert way(gateway(), "primary", Operation("value")) == "value"
+
+
+@both
 def test__mode_off__runs_as_if_nothing_were_there(way: Way) -> None:
     resilience = gateway(primary=Policy(mode="off"))
     with pytest.raises(ValueError, match="mine"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import tracemalloc
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import pytest
 
 from seawall import Bulkhead, Policy, Resilience, Verdict
 from seawall.effective import Effective
+from seawall.events import AttemptStarted, BreakerChanged, Event
 from seawall.flow import run
 from seawall.host import HostState
 from seawall.hub import Hub
@@ -323,3 +325,47 @@ def test__one_host_spelled_in_many_ways__costs_bounded_memory() -> None:
         tracemalloc.stop()
     assert len(resilience) == 1
     assert after - before < 300_000
+
+
+# -- at the same time ------------------------------------------------------------------------------
+
+
+def test__two_threads_meet_a_host_at_once__have_one_state() -> None:
+    town, at_the_lock = Town(only(), 5), threading.Event()
+    registry = town.resilience._registry
+    real, found = registry.lock, list[HostState]()
+
+    class Told:
+        def __enter__(self) -> None:
+            at_the_lock.set()
+            real.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            real.release()
+
+    with real:
+        registry.lock = Told()  # type: ignore[assignment]
+        slower = threading.Thread(target=lambda: found.append(call_to(town.resilience, "https://first.test").state))
+        slower.start()
+        assert at_the_lock.wait(10)
+        quicker = call_to(town.resilience, "https://first.test").state
+    slower.join(10)
+    assert found == [quicker]
+
+
+def test__forked_by_a_listener_just_before_an_attempt__the_child_holds_nothing_for_it() -> None:
+    stage = Stage(only(breaker=brittle()), fault(), fault(), answer(200))
+    stage.get()
+    stage.get()
+    stage.clock.advance(10)
+    stage.resilience.subscribe(lambda event: stage.resilience._registry.begin_afresh(), [BreakerChanged])
+    started = list[Event]()
+    stage.resilience.subscribe(started.append, [AttemptStarted])
+    assert word(stage.get()) == 200
+    assert (len(started), stage.host.in_flight, stage.host.total_successes) == (1, 0, 0)
+
+
+def test__forked_while_a_call_slept__it_goes_on_in_the_child() -> None:
+    stage = Stage(only(retry=steady()), fault(), answer(200))
+    results = stage.together(stage.start(), stage.at(0.5, stage.resilience._registry.begin_afresh))
+    assert (word(results[0]), stage.host.in_flight) == (200, 0)

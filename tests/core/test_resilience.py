@@ -228,6 +228,24 @@ def test__configure__provider() -> None:
     assert (again is state, number(policy)) == (True, 8)
 
 
+def test__configure__provider_in_a_group__reaches_the_state_of_the_group() -> None:
+    resilience = Resilience({"primary": Policy(group="llm")})
+    resilience.execute("primary", str)
+    resilience.configure("primary", Policy(group="llm", bulkhead=Bulkhead(max_concurrent=7)))
+    picture = resilience.snapshot("llm")
+    assert picture is not None
+    assert picture.limit == 7
+
+
+def test__configure__group_that_no_entry_names_any_more__keeps_its_figures() -> None:
+    resilience = Resilience({"primary": Policy(group="llm", bulkhead=Bulkhead(max_concurrent=7))})
+    resilience.execute("primary", str)
+    resilience.configure("primary", Policy(bulkhead=Bulkhead(max_concurrent=2)))
+    picture = resilience.snapshot("llm")
+    assert picture is not None
+    assert picture.limit == 7
+
+
 def test__configure__under_key_reaches_the_states_it_named() -> None:
     clock = VirtualClock()
     resilience = Resilience(Policy(bulkhead=None), clock=clock, key=lambda method, url: "one")
@@ -322,6 +340,10 @@ async def later(*_: object) -> str:
         (lambda: Resilience(hard_deadlines=1), TypeError, ["hard_deadlines=1", "True or False"]),
         (lambda: Resilience(key="x"), TypeError, ["key='x'", "not callable"]),
         (lambda: Resilience(key=later), TypeError, ["key", "async"]),
+        (lambda: Resilience(name=3), TypeError, ["name=3", "string"]),
+        (lambda: Resilience({"https://a.test/v1/*": Policy()}), ValueError, ["/v1/*", "without a wildcard"]),
+        (lambda: Resilience().isolate("api.test"), ValueError, ["'api.test'", "https://api.test"]),
+        (lambda: Resilience().isolate("https://[::1"), ValueError, ["no URL", "scheme://host:port"]),
         (lambda: Resilience({"https://a.test/x": Policy(breaker=None)}), ValueError, ["breaker", "group"]),
         (lambda: Resilience({"POST https://a.test": Policy(budget=None)}), ValueError, ["budget", "group"]),
         (lambda: Resilience({"PUT all://": Policy(bulkhead=Bulkhead())}), ValueError, ["bulkhead", "group"]),
@@ -340,6 +362,7 @@ async def later(*_: object) -> str:
         (lambda: Resilience().provider("https://a.test"), ValueError, ["https://a.test", "mounting"]),
         (lambda: Resilience().execute("https://a.test", print), ValueError, ["https://a.test", "mounting"]),
         (lambda: Resilience().execute("x", 5), TypeError, ["operation=5", "function"]),
+        (lambda: Resilience().subscribe("x"), TypeError, ["listener='x'", "function"]),  # type: ignore[arg-type]
         (lambda: Resilience().subscribe(later), TypeError, ["listener", "async"]),  # type: ignore[arg-type]
         (lambda: Resilience().configure("all://", Retry()), TypeError, ["all://", "Policy"]),  # type: ignore[arg-type]
         (lambda: Resilience().policy_for("GET", "nowhere"), ValueError, ["nowhere"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextvars import Context, copy_context
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 
 from seawall import Bulkhead, Policy, Resilience, Retry, Timeouts, deadline, disabled, override
 from seawall._story import Call
+from seawall.effective import Effective
+from seawall.policies.timeouts import Limits
 from seawall.testing import VirtualClock
 from tests.core.stage import Request, Stage, answer, brittle, only, purse, steady, word
 
@@ -262,3 +265,32 @@ def test__value__keeps_no_state_of_its_own() -> None:
         }
         assert before == after
         assert not hasattr(block, "__dict__")
+
+
+def test__block_left_where_it_was_not_entered__changes_nothing_there() -> None:
+    block = override(retry=None)
+    copy_context().run(block.__enter__)  # as a fixture's set-up may run in a context of its own
+    block.__exit__(None, None, None)
+    assert retries(call(Resilience())) == 3
+
+
+# -- policies made anew for each call --------------------------------------------------------------
+
+
+def alive(kind: type) -> int:
+    gc.collect()
+    return sum(type(one) is kind for one in gc.get_objects())
+
+
+def test__overrides_made_anew__are_each_obeyed_and_not_all_kept() -> None:
+    resilience, before = Resilience(), alive(Effective)
+    for number in range(200):
+        assert retries(call(resilience, override(retry=Retry(max_retries=number)))) == number
+    assert alive(Effective) - before < 100
+
+
+def test__client_that_computes_its_timeouts__has_the_clocks_of_each_and_not_all_are_kept() -> None:
+    policy, before = call(Resilience()).policy, alive(Limits)
+    for read in [*range(1, 200), 1, 2, 1]:
+        assert policy.limits(1.0, read).idle == read
+    assert alive(Limits) - before < 100

@@ -11,6 +11,7 @@ from seawall import (
     Ending,
     ErrorKind,
     ErrorWithAlternatives,
+    FallbackProvider,
     Policy,
     SimplifiedResponse,
     Timeouts,
@@ -192,11 +193,19 @@ def test__good_answer__its_body_has_the_whole_deadline() -> None:
     assert (call.whole, call.deadline) == (call.started + 10, call.started + 10)
 
 
-@pytest.mark.parametrize(("gives", "waited"), [(CANNED, 0.0), (None, 2.0)], ids=["could answer", "could not"])
-def test__degrade_after__backoff_longer_than_that_is_not_slept_if_a_step_could_answer(
-    gives: Answer | None, waited: float
-) -> None:
-    stage = Stage(only(degrade=[Asked(gives)], degrade_after=0.5, retry=steady()), answer(503))
+@pytest.mark.parametrize(
+    ("step", "waited"),
+    [
+        (Asked(CANNED), 0.0),
+        (Asked(None), 2.0),
+        (ErrorWithAlternatives(["cheaper"]), 0.0),
+        (SimplifiedResponse(lambda request, error: CANNED), 0.0),
+        (FallbackProvider("https://other.test"), 0.0),
+    ],
+    ids=["could answer", "could not", "alternatives", "simplified", "fallback"],
+)
+def test__degrade_after__backoff_longer_than_that_is_not_slept_if_a_step_could_answer(step: Any, waited: float) -> None:
+    stage = Stage(only(degrade=[step], degrade_after=0.5, retry=steady()), answer(503))
     play(stage)
     assert stage.now == waited
 
@@ -286,3 +295,30 @@ def test__failed_without_steps__nothing_is_made() -> None:
     result, call = play(Stage(only(), fault(ErrorKind.CONNECTION_REFUSED)))
     assert isinstance(result, Failed)
     assert call.error is None
+
+
+def test__closed_while_a_step_answers__the_hosts_answer_is_let_go_without_awaiting() -> None:
+    stage = Stage(only(degrade=[Asked(CANNED, takes=5)]), answer(503, None, stream=True))
+    call = stage.start()
+    for _ in range(20):
+        pause = call.send(None)
+        if pause.seconds == 5:
+            break
+        stage.clock.now += pause.seconds
+    assert (pause.seconds, stage.host.in_flight) == (5, 1)
+    call.close()
+    assert (stage.host.in_flight, stage.host.failures, stage.peer.closed) == (0, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (SimplifiedResponse(word), "SimplifiedResponse(word)"),
+        (ErrorWithAlternatives(["cheaper"]), "ErrorWithAlternatives(['cheaper'])"),
+        (FallbackProvider("https://a.test", "https://b.test"), "FallbackProvider('https://a.test', 'https://b.test')"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test__step__is_told_by_what_it_was_given(step: Any, said: str) -> None:
+    assert repr(step) == said
+    assert said in Policy(degrade=[step]).describe()

@@ -450,3 +450,53 @@ def test__two_take_it_at_once__one_has_it(monkeypatch: pytest.MonkeyPatch) -> No
     assert not flight.take(slower)
     assert flight.lead is quicker
     assert slower.flight is None
+
+
+def test__taken_by_another_between_looking_and_taking__waits_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    flight, first = Flight(), Lead(1, 1, blocks=False)
+    quicker, slower = (Lead(n, 1, blocks=False) for n in (2, 3))
+    assert flight.take(first)
+    seat = Seat(flight, slower, 0)
+    first.resign()
+    real = Flight._led  # pyright: ignore[reportPrivateUsage]
+
+    def overtaken(self: Flight, number: int) -> Lead | None:
+        monkeypatch.setattr(Flight, "_led", real)
+        found = real(self, number)
+        assert flight.take(quicker)
+        return found
+
+    monkeypatch.setattr(Flight, "_led", overtaken)
+    assert seat.look(0) is Next.WAIT
+    assert (flight.lead, slower.flight) == (quicker, None)
+
+
+def test__left_twice__the_second_time_nobody_is_called() -> None:
+    party = Party()
+    leader, one, two = party.leader(), party.follower(), party.follower()
+    assert one.seat is not None
+    one.seat.leave()
+    one.seat.leave()
+    assert (party.woken, two.look()) == ([], Next.WAIT)
+    leader.gets(b"shared")
+    assert two.look() == b"shared"
+
+
+def test__landed_after_it_resigned__ends_nothing_of_the_next_leaders() -> None:
+    party = Party()
+    leader, one, two = party.leader(), party.follower(), party.follower()
+    assert leader.lead is not None
+    leader.lead.resign()
+    assert isinstance(one.look(), Lead)
+    leader.lead.land(None)
+    assert two.look() is Next.WAIT
+
+
+def test__resigned_after_it_landed__calls_nobody() -> None:
+    party = Party()
+    leader, one = party.leader(), party.follower()
+    assert leader.lead is not None
+    leader.lead.land(None)
+    party.woken.clear()
+    leader.lead.resign()
+    assert (party.woken, one.look()) == ([], Next.GO)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seawall.degrade.answer import Answer
-from seawall.degrade.record import LONGEST_FIELDS, MOST_FIELDS, Record, decode, encode
+from seawall.degrade.record import _HEAD, LONGEST_FIELDS, MOST_FIELDS, Record, decode, encode
 
 SLOTS = Record.__slots__
 
@@ -119,6 +119,16 @@ def test__fields__that_cannot_be__are_nothing(fields: bytes) -> None:
     data = encode(record())
     assert data is not None
     assert decode(data.replace(b"Content-Type\ntext/plain", fields)) is None
+
+
+@pytest.mark.parametrize(("length", "is_read"), [(4 * LONGEST_FIELDS, True), (4 * LONGEST_FIELDS + 1, False)])
+def test__fields__longer_than_any_we_keep_are_nothing(length: int, is_read: bool) -> None:
+    data = encode(record())
+    assert data is not None
+    fields = b"x-long\n".ljust(length, b"x")
+    figures = list(_HEAD.unpack_from(data))
+    figures[-2] = length
+    assert (decode(_HEAD.pack(*figures) + fields + b"body") is not None) is is_read
 
 
 def test__another_version__is_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import OrderedDict
 from typing import Any
 
 import pytest
@@ -223,3 +224,16 @@ def test__queue_for_a_provider__is_refused_with_the_cure(tmp_path: Any) -> None:
         resilience.configure("primary", Policy(degrade=[queue]))
     with pytest.raises(NonRetryable):
         resilience.execute("primary", broken)
+
+
+def test__another_thread_makes_room_at_the_same_time__nothing_is_raised() -> None:
+    class Emptied(OrderedDict[Any, Any]):
+        def popitem(self, last: bool = True) -> Any:
+            self.clear()
+            return super().popitem(last)
+
+    values = Values(StaleResponse(max_entries=1))
+    values._kept = Emptied()
+    for name in ("x", "y"):
+        values.put(("primary", name), Value(name, 0.0, 0.0))
+    assert len(values._kept) == 0

@@ -131,6 +131,19 @@ def test__leave__twice_or_after_everything__is_harmless() -> None:
     assert not queue.granted
 
 
+def test__leave__interrupted_half_way__is_not_served_any_more() -> None:
+    class Struck(list[Ticket]):
+        def remove(self, ticket: Ticket) -> None:
+            raise KeyboardInterrupt
+
+    queue = Queue()
+    left, next_in_line = queue.join(0), queue.join(0)
+    queue.waiting = Struck(queue.waiting)
+    with pytest.raises(KeyboardInterrupt):
+        queue.leave(left)
+    assert queue.grant(1, 0) == [next_in_line]
+
+
 def test__send_away__wakes_everybody_and_empties_the_line() -> None:
     queue, tickets = line(3)
     queue.grant(1, 10)

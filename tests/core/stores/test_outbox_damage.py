@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,58 @@ def test__nothing_but_damage__is_an_error_not_a_long_wait(folder: Path, monkeypa
     file = OutboxFile(path, clock=CLOCK)
     with pytest.raises(OutboxError, match="5 records"):
         file.lease(60)
+
+
+# -- what a file system may do -------------------------------------------------------------------------------------
+
+
+def kept_otherwise(folder: Path) -> tuple[Path, sqlite3.Connection]:
+    """A file of ours not yet in WAL mode, and somebody who reads it."""
+    path, _ = filled(folder)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("PRAGMA journal_mode=DELETE")
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM outbox").fetchone()
+    return path, reader
+
+
+def test__mode_cannot_be_changed_yet__is_tried_until_the_other_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, reader = kept_otherwise(folder)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        reader.execute("COMMIT")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("seawall.stores.database.time.sleep", pause)
+        patch.setattr(sqlite3, "connect", partial(_impatient, sqlite3.connect))
+        file = OutboxFile(path, clock=CLOCK)
+    assert len(pauses) == 1
+    assert len(file) > 0
+    reader.close()
+
+
+def _impatient(connect: Any, path: str, **options: Any) -> sqlite3.Connection:
+    """SQLite itself waits for nobody."""
+    made: sqlite3.Connection = connect(path, **options | {"timeout": 0.0})
+    return made
+
+
+def test__mode_cannot_be_changed_for_too_long__is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, reader = kept_otherwise(folder)
+    monkeypatch.setattr("seawall.stores.database._PATIENCE", 0.05)
+    with pytest.raises(OutboxError, match="locked"):
+        OutboxFile(path, clock=CLOCK)
+    reader.close()
+
+
+def test__file_system_without_shared_memory__is_an_error_that_says_where_to_put_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda _, **options: real(":memory:", **options))
+    with pytest.raises(OutboxError, match="WAL mode: give a file on a local disk"):
+        OutboxFile(folder / "outbox.db", clock=CLOCK)

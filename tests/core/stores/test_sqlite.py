@@ -428,3 +428,105 @@ for n in itertools.count():
     assert all(record in (None, bytes([n]) * 32 * 200) for n, record in enumerate(found))
     assert len(store) == sum(record is not None for record in found) == 100
     store.close()
+
+
+class Broken:
+    """A connection to which something that SQLite should always manage fails."""
+
+    def __init__(self, connection: sqlite3.Connection, *methods: str) -> None:
+        self.connection = connection
+        self.methods = methods
+        self.was_closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "close":
+            self.was_closed = True
+        if name in self.methods:
+            raise sqlite3.OperationalError("disk I/O error")
+        return getattr(self.connection, name)
+
+
+def test__cannot_even_roll_back__the_connection_is_given_up_and_the_next_use_is_well(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store)
+    assert store._connection is not None
+    broken = store._connection = Broken(store._connection, "rollback")  # type: ignore[assignment]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_digest", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            put(store, record=b"new")
+    assert broken.was_closed  # type: ignore[attr-defined]
+    assert store.get(KEY, 1000.0) == b"good"
+
+
+def test__interrupted_while_it_opens__leaves_no_connection_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[sqlite3.Connection] = []
+
+    def prepare(connection: sqlite3.Connection, *, recount: bool) -> bytes:
+        opened.append(connection)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sqlite, "prepare", prepare)
+    with pytest.raises(KeyboardInterrupt):
+        SqliteStore(path)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
+def test__forked_where_no_hook_runs__the_child_leaves_the_parents_connection_alone(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store)
+    parents, process = store._connection, os.getpid()
+    assert parents is not None
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    assert store.get(KEY, 1000.0) == b"good"
+    assert store._connection is not parents
+    assert parents.execute("SELECT 1").fetchone() == (1,), "SQLite forbids to close it in the child"
+    parents.close()
+
+
+def test__fork__a_file_in_use_is_left_open(store: SqliteStore) -> None:
+    put(store)
+    before = store._connection
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store._lock:
+            held.set()
+            release.wait(10)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        held.wait(10)
+        store.before_fork()  # gives up after a second
+        release.set()
+        holding.result()
+    assert store._connection is before
+    assert store.get(KEY, 1000.0) == b"good"
+
+
+def test__fork__a_file_that_cannot_be_closed__holds_nobody_up(store: SqliteStore) -> None:
+    put(store)
+    assert store._connection is not None
+    broken: Any = Broken(store._connection, "close")
+    store._connection = broken
+    store.before_fork()
+    broken.connection.close()
+    assert store.get(KEY, 1000.0) == b"good"
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(store.get, KEY, 1000.0).result(10) == b"good", "the lock is free"
+
+
+def test__repr__says_where_and_no_secret(path: Path) -> None:
+    store = SqliteStore(path, secret=b"CANARY" * 4)
+    assert repr(store) == f"SqliteStore({str(path)!r})"
+    store.close()
+
+
+def test__file_that_cannot_be_in_wal_mode__is_one_clear_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda _, **options: real(":memory:", **options))  # as on a network's disk
+    with pytest.raises(ValueError, match=r"answers\.db: .*cannot be shared.*local disk.*give another path"):
+        SqliteStore(path)
