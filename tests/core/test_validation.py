@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import timedelta
@@ -145,6 +146,37 @@ def test__part__takes_keywords_only_and_cannot_be_changed(part: type) -> None:
         setattr(part(), fields(part)[0].name, None)
     with pytest.raises(TypeError):
         part(no_such_field=1)
+
+
+MOST: dict[type, dict[str, float]] = {
+    RetryBudget: {"ratio": 1, "cap": 1e9, "refill_per_minute": 1e9},
+    TokenBudget: {"max_tokens": 1e9, "refill_rate": 1e9},
+    AdaptiveBudget: dict.fromkeys(["max_tokens", "refill_rate", "min_refill_rate", "max_refill_rate"], 1e9),
+    Breaker: {"failure_rate_threshold": 1, "slow_call_rate_threshold": 1, "open_jitter": 1},
+}
+LEAST: dict[type, dict[str, float]] = {
+    Retry: {"max_retries": 0, "base_delay": 0, "max_delay": 0, "multiplier": 1, "max_retry_after": 0, "max_elapsed": 0,
+            "buffer_body": 0},
+    RetryBudget: dict.fromkeys(["ratio", "cap", "start", "refill_per_minute"], 0),
+    TokenBudget: {"max_tokens": 1, "refill_rate": 0},
+    AdaptiveBudget: {"max_tokens": 1, "refill_rate": 0, "min_refill_rate": 0, "max_refill_rate": 0},
+    Breaker: {"failure_threshold": 1, "min_failure_span": 0, "min_requests": 1, "sampling_window": 0.001,
+              "open_duration": 0.001, "open_multiplier": 1, "max_open_duration": 0.001, "open_jitter": 0,
+              "success_threshold": 1, "half_open_max_requests": 1, "half_open_timeout": 0.001},
+    Bulkhead: {"max_concurrent": 1, "max_wait": 0, "max_queue": 0},
+}  # fmt: skip
+EDGES = [(part, field, edge) for table in (MOST, LEAST) for part, row in table.items() for field, edge in row.items()]
+
+
+@pytest.mark.parametrize(("part", "field", "edge"), EDGES)
+def test__last_value_allowed__is_taken(part: type, field: str, edge: float) -> None:
+    assert getattr(part(**{field: edge}), field) == edge
+
+
+@pytest.mark.parametrize(("part", "field", "most"), [(p, f, most) for p, row in MOST.items() for f, most in row.items()])
+def test__value_a_little_over_the_most__is_refused_with_the_most_as_cure(part: type, field: str, most: float) -> None:
+    with pytest.raises(ValueError, match=f"at most {re.escape(f'{most:g}')}$"):
+        part(**{field: most + 0.5})
 
 
 CONTRADICTIONS: list[tuple[type, dict[str, float]]] = [

@@ -55,6 +55,14 @@ def test__claim__takes_the_permit_exactly_once() -> None:
     assert not queue.granted
 
 
+def test__claim__that_was_interrupted_half_way__can_be_made_again() -> None:
+    queue, (ticket,) = line(1)
+    queue.grant(1, 10)
+    del queue.granted[ticket]
+    assert queue.claim(ticket)
+    assert ticket.turn is Turn.GONE
+
+
 def test__unclaimed_grant__lapses_and_goes_to_the_next() -> None:
     queue, (dead, alive) = line(2)
     queue.grant(1, 10)
@@ -146,6 +154,7 @@ def test__leave__interrupted_half_way__is_not_served_any_more() -> None:
 
 def test__send_away__wakes_everybody_and_empties_the_line() -> None:
     queue, tickets = line(3)
+    tickets[1].heeds_circuit = False
     queue.grant(1, 10)
     assert set(queue.send_away()) == set(tickets)
     assert {ticket.turn for ticket in tickets} == {Turn.SENT_AWAY}
@@ -307,6 +316,26 @@ def test__wait__is_measured_for_those_served_and_those_who_gave_up() -> None:
     state.leave(served, 12)
     state.leave(gone, 14)
     assert state.waited == 2 + 3
+
+
+def test__begin_afresh__gives_the_permits_that_were_out_and_lets_waiters_join_again() -> None:
+    state = BulkheadState(Bulkhead(max_concurrent=2))
+    owners = crowd(state, 2)
+    granted, waiting = state.line_up(None, 0), state.line_up(None, 0)
+    release(state, owners[0])
+    assert state.grant(1) == [granted]
+    state.dead.append(owners[0].permit)  # type: ignore[attr-defined]
+    assert state.begin_afresh() == [owners[1].permit]  # type: ignore[attr-defined]
+    assert (state.live, state.dead, state.queue.waiting, state.queue.granted) == ({}, [], [], {})
+    for ticket in (waiting, granted):
+        assert isinstance(ticket, Ticket)
+        assert state.line_up(ticket, 2) is ticket
+    assert state.grant(3) == [granted, waiting]
+
+
+def test__take__nobody_was_told_yet() -> None:
+    state, owner = BulkheadState(None), Owner()
+    assert state.live[state.take(owner)] is None
 
 
 def test__owner_that_dies_without_a_word__leaves_its_permit_to_be_tidied_up() -> None:
