@@ -222,6 +222,8 @@ def test__adaptive__samples_that_were_judged__are_not_judged_again() -> None:
     budget = adaptive()
     assert run(budget, False, 1) == [pytest.approx(9)]
     assert run(budget, True, 1, start=60) == [pytest.approx(9.9)]
+    settle(budget, 0, 9, now=200)  # with one left over they would be ten
+    assert look(budget, 200) == pytest.approx(9.9)
 
 
 def test__adaptive__many_intervals_at_once__move_one_step() -> None:
@@ -285,3 +287,4 @@ def test__no_budget__pays_for_everything() -> None:
     budget.sample(False, 1000)
     assert math.isinf(budget.balance(0))
     assert math.isinf(budget.cap)
+    assert budget.refill_rate == 0
