@@ -143,6 +143,7 @@ class Loop:
         for tests in reached.values():
             tests.sort(key=lambda item: (reach[item], costs[item]))
             del tests[NEAREST:]
+            tests.sort(key=costs.__getitem__)
         return reached, costs
 
     def run_in_fork(self, name: str, items: list[Any], costs: dict[Any, float], trampoline: Any) -> str:

@@ -111,7 +111,7 @@ class Limits:
         if timeouts.connect is UNSET and connect is None:
             own = CONNECT_IF_NONE
         total = _set(timeouts.total)
-        self.first_byte = _capped(_set(timeouts.first_byte), total)
+        self.first_byte = _set(timeouts.first_byte)
         attempt = _set(timeouts.attempt)
         if timeouts.attempt is UNSET:  # filled in; never shorter than what somebody set
             attempt = max(READ_IF_NONE, read or 0.0, self.first_byte or 0.0)

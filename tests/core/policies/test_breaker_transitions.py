@@ -185,3 +185,10 @@ def test__changes__carry_when_and_why() -> None:
     (change,) = circuit.state.changes
     assert (change.at, change.trigger, change.after) == (circuit.now, Trigger.RUN, Open)
     assert change.before is Closed
+
+
+def test__isolated__openings_before_are_forgotten() -> None:
+    circuit = Circuit().trip()
+    assert circuit.state.growth(circuit.now) == 1
+    circuit.state.isolate(circuit.now)
+    assert circuit.state.growth(circuit.now) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from seawall import Retry, classification
 from seawall.outcome import Again, Ending, ErrorKind, Outcome, Sent, Verdict
-from seawall.policies.retry import Repeatable, may_repeat
+from seawall.policies.retry import Repeatable, key_field, may_repeat
 
 GET = Repeatable("GET", body=True, has_key=False)
 POST = Repeatable("POST", body=True, has_key=False)
@@ -86,6 +87,33 @@ def test__idempotent_methods__are_safe(method: str) -> None:
 def test__any_other_method__is_not_safe_without_a_key(method: str) -> None:
     assert may_repeat(Retry(), answered(503), 1, Repeatable(method, body=True, has_key=False)) is E.NOT_REPEATABLE
     assert may_repeat(Retry(), answered(503), 1, Repeatable(method, body=True, has_key=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "retry", "expected"),
+    [
+        pytest.param("post", {}, Retry(), ("POST", False), id="a method in small letters"),
+        pytest.param(None, {}, Retry(), ("GET", False), id="no method: as requests reads it"),
+        pytest.param("POST", {"Idempotency-Key": "7"}, Retry(), ("POST", True), id="a key"),
+        pytest.param("POST", {"Idempotency-Key": ""}, Retry(), ("POST", False), id="an empty key"),
+        pytest.param("POST", {"Idempotency-Key": "7"}, None, ("POST", True), id="a key, without retries"),
+        pytest.param("POST", {"X-Id": "7"}, Retry(idempotency_header="X-Id"), ("POST", True), id="in another field"),
+        pytest.param(
+            "POST", {"Idempotency-Key": "7"}, Retry(idempotency_header="X-Id"), ("POST", False), id="not that"
+        ),
+    ],
+)
+@pytest.mark.parametrize("body", [True, False])
+def test__request__method_and_key_are_read_from_it(
+    method: str | None, headers: dict[str, str], retry: Retry | None, expected: tuple[str, bool], body: bool
+) -> None:
+    request_ = Repeatable.of(SimpleNamespace(method=method, headers=headers), retry, body=body)
+    assert (request_.method, request_.has_key, request_.body) == (*expected, body)
+
+
+def test__key_field__is_the_usual_name_unless_another_is_given() -> None:
+    assert key_field(None) == key_field(Retry()) == "Idempotency-Key"
+    assert key_field(Retry(idempotency_header="X-Id")) == "X-Id"
 
 
 def test__methods_given__replace_the_defaults_and_body_and_key_rules_still_hold() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -48,6 +49,7 @@ def test__from_request__derives_attempt_less_five_and_total_plus_thirty(
         pytest.param(Timeouts(attempt=25), None, 120, (5, 25, None, 120), id="attempt set: a cap"),
         pytest.param(Timeouts(attempt=2), None, None, (2, 2, None, 90), id="connect is part of the attempt"),
         pytest.param(Timeouts(total=2), 5, 5, (2, 2, 2, 5), id="attempt and connect follow from total"),
+        pytest.param(Timeouts(first_byte=120), None, None, (5, 120, None, 90), id="attempt: not before its first byte"),
         pytest.param(Timeouts(total=200), None, None, (5, 90, 200, 90), id="a long total lengthens nothing"),
         pytest.param(
             Timeouts(attempt=None, idle=None), None, None, (5, None, None, None), id="waiting without end, on request"
@@ -84,6 +86,28 @@ def test__limits__know_whose_they_are_so_that_the_right_one_is_blamed(
     flags = {"connect": limits.connect_is_ours, "idle": limits.idle_is_ours, "attempt": limits.attempt_is_ours}
     assert {name for name, flag in flags.items() if flag} == ours
     assert limits.passive == (not ours)
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "read", "patience"),
+    [
+        pytest.param(Timeouts(), None, 90, id="our attempt's"),
+        pytest.param(Timeouts(attempt=7), 5, 7, id="an attempt that was set"),
+        pytest.param(Timeouts(), 5, 5, id="the client's read limit"),
+        pytest.param(Timeouts(first_byte=3), 20, 3, id="to the first byte"),
+        pytest.param(Timeouts(attempt=None, idle=None), None, 0, id="nobody has a clock"),
+        pytest.param(NONE, math.inf, 0, id="a clock that never rings is none"),
+    ],
+)
+def test__limits__patience_is_when_a_silent_host_is_given_up(
+    timeouts: Timeouts, read: float | None, patience: float
+) -> None:
+    assert Limits(timeouts, 5, read).patience == patience
+
+
+@pytest.mark.parametrize("clock", ["first_byte", "first_content", "stream"])
+def test__limits__with_a_clock_no_client_has__are_not_passive(clock: str) -> None:
+    assert not Limits(Timeouts(**{clock: 1}), 5, 5).passive  # type: ignore[arg-type]
 
 
 def test__inherited_clocks__longer_than_one_set_here__shrink() -> None:
