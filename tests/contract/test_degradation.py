@@ -145,6 +145,17 @@ async def test__fallback__no_secret_crosses(kit: Kit, peer: Peer, other: Peer) -
     assert fields["host"] == other.url.removeprefix("http://")
 
 
+async def test__fallback__over_http_for_a_request_over_https__is_not_sent(
+    kit: Kit, stack: ExitStack, other: Peer
+) -> None:
+    away = stack.enter_context(Peer(refusing=True))
+    async with kit.mounted(only(degrade=[FallbackProvider(other.url)])) as client:
+        assert (await client.get(away / "x")).status == 200
+        with pytest.raises(kit.errors.refused):
+            await client.get(f"https://127.0.0.1:{away.port}/x")
+    assert other.count == 1
+
+
 async def test__fallback_on_the_same_origin__gets_the_credentials_but_no_field_of_the_connection(
     kit: Kit, peer: Peer
 ) -> None:

@@ -13,6 +13,7 @@ from seawall.admission import Admission
 from seawall.flow import run
 from seawall.outcome import Reason
 from seawall.policies.bulkhead import CLAIM_WITHIN, Turn
+from seawall.testing import sleep
 from tests.core.stage import (
     HOST,
     Request,
@@ -214,6 +215,27 @@ def test__bulkhead__circuit_opens__waiters_are_refused_at_once() -> None:
     results = stage.together(*[stage.start() for _ in range(4)])
     assert statuses(results)[1:] == [Reason.CIRCUIT_OPEN] * 3
     assert (stage.now < 5, stage.times, stage.host.queue_depth) == (True, [0], 0)
+
+
+def test__bulkhead__circuit_opens_while_every_permit_is_out__waiters_are_refused_at_once() -> None:
+    timeouts, breaker = Timeouts(attempt=1), brittle(failure_threshold=1)
+    stage = Stage(only(timeouts=timeouts, bulkhead=one_at_a_time(max_wait=60), breaker=breaker))
+    stage.hold()  # it hangs on, and is overdue when the next call comes
+
+    async def latecomer() -> Any:
+        await sleep(2.25)  # between two looks that waiters take of their own accord
+        return await stage.start()
+
+    assert statuses(stage.together(stage.start(), latecomer())) == [Reason.CIRCUIT_OPEN] * 2
+    assert (stage.now, stage.host.queue_depth, stage.host.in_flight) == (2.25, 0, 1)
+
+
+def test__bulkhead__isolated_while_every_permit_is_out__waiters_are_refused_at_once() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=5), breaker=brittle()))
+    stage.hold()
+    results = stage.together(stage.start(), stage.start(), stage.at(2.25, lambda: stage.resilience.isolate(HOST)))
+    assert (statuses(results[:2]), stage.now) == ([Reason.ISOLATED] * 2, 2.25)
+    assert (stage.host.queue_depth, stage.host.in_flight) == (0, 1)
 
 
 @pytest.mark.parametrize("patience", [5, 0.2])
