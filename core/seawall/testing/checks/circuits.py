@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from seawall import Breaker
+from seawall import Breaker, CircuitOpen
 from seawall.testing.checks.circuit import Circuit
 from seawall.testing.checks.evidence import EPSILON, FAILURE, LONGEST_GATE, SUCCESS, THROTTLED, Evidence
 
@@ -101,8 +101,8 @@ class _Follower:
         wrong = circuit.refused(reason, now)
         if circuit.state == "closed" and reason == "circuit open" and self._opens(circuit, now):
             wrong = None
-        told = getattr(call.error, "retry_after", None)
-        if wrong is None and reason == "circuit open" and told is not None:
+        told = call.error.retry_after if isinstance(call.error, CircuitOpen) else None
+        if wrong is None and reason == "circuit open" and told is not None:  # another error tells the server's delay
             wrong = circuit.learn(now + told)
         return None if wrong is None else f"{wrong}: {call}"
 
