@@ -48,7 +48,7 @@ def test__broken_product__is_told_with_a_command_that_replays_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     break_the_budget(monkeypatch)
-    assert command_line.main(["--total", "20000"]) == 1
+    assert command_line.main(["--first", "4", "--total", "20000"]) == 1
     said = capsys.readouterr().out
     assert "tokens" in said
     replay = re.search(r"replay: python -m seawall\.testing (.+)", said)

@@ -71,7 +71,7 @@ def check(evidence: Evidence) -> Iterator[str]:
         policy = client.resilience.policy_for("GET", origin)
         if policy.budget is not None and evidence.is_plain(client):
             for wrong in _Auditor(evidence, policy.budget).audit(entries):
-                yield f"{client} {origin}: {wrong}"
+                yield f"I4: {client} {origin}: {wrong}"
 
 
 class _Auditor:

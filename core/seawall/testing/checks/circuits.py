@@ -26,7 +26,7 @@ def check(evidence: Evidence) -> Iterator[str]:
         if breaker.slow_call_duration is not None or not evidence.is_plain(client):
             continue
         for wrong in _Follower(evidence, breaker).follow(entries):
-            yield f"{client} {origin}: {wrong}"
+            yield f"I2: {client} {origin}: {wrong}"
 
 
 class _Follower:

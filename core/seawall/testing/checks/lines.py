@@ -25,7 +25,7 @@ def check(evidence: Evidence) -> Iterator[str]:
         if bulkhead is not None and evidence.is_plain(client):
             has_pauses = (client, origin) in evidence.asked
             for wrong in _Usher(evidence, bulkhead, has_pauses).watch(entries):
-                yield f"{client} {origin}: {wrong}"
+                yield f"I1: {client} {origin}: {wrong}"
 
 
 class _Usher:

@@ -234,11 +234,12 @@ _TROUBLES: Final[dict[str, Callable[[Random], dict[str, Any]]]] = {
 
 _TAILS: Final[tuple[Callable[[Random], float], ...]] = (
     lambda chance: chance.uniform(0.01, 0.3),
-    lambda chance: 0.02 if chance.random() < 0.9 else 0.7,
-    lambda chance: min(1.0, 0.015 * chance.paretovariate(1.1)),
-    lambda chance: min(1.0, chance.expovariate(20)),
+    lambda chance: chance.uniform(0.01, 0.03) if chance.random() < 0.9 else chance.uniform(0.5, 0.9),
+    lambda chance: chance.uniform(0.9, 1.0) * min(1.0, 0.015 * chance.paretovariate(1.1)),
+    lambda chance: chance.uniform(0.9, 1.0) * min(1.0, chance.expovariate(20)),
 )
-"""Seconds a request takes, where no lognormal says it: flat, in two humps, with a long tail."""
+"""Seconds a request takes, where no lognormal says it: flat, in two humps, with a long tail. Never quite a round number:
+at the very instant of a timeout both may happen."""
 
 
 def latency_of(scenario: Scenario, chance: Random) -> float | Callable[[Random], float]:
