@@ -238,8 +238,9 @@ _TAILS: Final[tuple[Callable[[Random], float], ...]] = (
     lambda chance: chance.uniform(0.9, 1.0) * min(1.0, 0.015 * chance.paretovariate(1.1)),
     lambda chance: chance.uniform(0.9, 1.0) * min(1.0, chance.expovariate(20)),
 )
-"""Seconds a request takes, where no lognormal says it: flat, in two humps, with a long tail. Never quite a round number:
-at the very instant of a timeout both may happen."""
+"""Seconds a request takes, where no lognormal says it: flat, in two humps, with a long tail.
+
+Never quite a round number: at the very instant of a timeout both may happen."""
 
 
 def latency_of(scenario: Scenario, chance: Random) -> float | Callable[[Random], float]:
