@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench behaviour docs pictures fuzz mutants prove-bugs prove
+.PHONY: help setup test demo check bench soak behaviour docs pictures fuzz mutants prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -21,6 +21,9 @@ check:  ## format, lint, types, import contracts, docs blocks (ARGS name some of
 
 bench:  ## what a request costs, beside the peers (ARGS go to the benchmarks)
 	@$(DEV) bench $(ARGS)
+
+soak:  ## threads and tasks against servers that misbehave, for MINUTES (60): does anything grow or stay behind?
+	@$(DEV) soak $(or $(MINUTES),60) $(ARGS)
 
 behaviour:  ## policies and a host in trouble, simulated: load, good answers, recovery (ARGS: --seed N)
 	@$(DEV) behaviour $(ARGS)

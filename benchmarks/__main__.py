@@ -16,6 +16,7 @@ QUESTIONS = (
     "inflight",
     "fastfail",
     "hosts",
+    "scale",
     "imports",
     "making",
     "stale",

@@ -121,6 +121,12 @@ def bench(arguments: Sequence[str]) -> int:
     return setup() or run([PYTHON, "-m", "benchmarks", *arguments])
 
 
+def soak(arguments: Sequence[str]) -> int:
+    """call servers that misbehave for so many minutes (60), and see whether anything grows or stays behind"""
+    minutes, *rest = arguments or ["60"]
+    return setup() or run([PYTHON, "-m", "benchmarks.soak", "--minutes", minutes, *rest])
+
+
 def pictures(_arguments: Sequence[str]) -> int:
     """take the pictures of the health page in docs/ anew (needs Chromium and its driver)"""
     return setup() or run([PYTHON, "-m", "scripts.pictures"])
@@ -224,6 +230,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": demo,
     "check": check,
     "bench": bench,
+    "soak": soak,
     "behaviour": behaviour,
     "docs": docs,
     "pictures": pictures,

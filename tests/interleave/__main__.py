@@ -1,7 +1,7 @@
-"""`python -m tests.interleave [SCENE …]`: every pair of operations, every schedule with one switch or two.
+"""`python -m tests.interleave [SCENE …]`: every pair of operations in every scene, five minutes or more.
 
-And with one switch between any two instructions, and with a finaliser in the midst: `--once`, `--every`, `--inside`
-choose, `--share 0.1` plays that share of the pairs. Minutes, or an hour for all.
+All schedules with one switch; with a finaliser in the midst; and for a share of the pairs, taken by chance, those with
+two switches (`--twice 0.02`; 1 takes hours), and those with one between any two instructions (`--every 0.02`).
 """
 
 import argparse
@@ -10,7 +10,7 @@ import random
 import sys
 import time
 import warnings
-from itertools import product
+from itertools import chain, product
 
 from tests.interleave.exploring import explore, explore_inside
 from tests.interleave.scenes import SCENES
@@ -19,11 +19,9 @@ from tests.interleave.scenes import SCENES
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.interleave", description=__doc__)
     parser.add_argument("scenes", nargs="*", help=f"only some of: {', '.join(SCENES)}")
-    parser.add_argument("--once", action="store_true", help="one switch only")
-    parser.add_argument("--every", action="store_true", help="one switch, between any two instructions")
-    parser.add_argument("--inside", action="store_true", help="the second in the midst of the first")
-    parser.add_argument("--share", type=float, default=1.0, help="of the pairs, taken by chance (0 to 1)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--twice", type=float, default=0.02, help="share of the pairs that are switched twice")
+    parser.add_argument("--every", type=float, default=0.02, help="share of the pairs switched at any instruction")
+    parser.add_argument("--seed", type=int, default=0, help="of the chance that takes them")
     arguments = parser.parse_args()
     if unknown := set(arguments.scenes) - set(SCENES):
         parser.error(f"no such scene: {', '.join(sorted(unknown))}")
@@ -33,16 +31,14 @@ def main() -> int:
     chance, failed = random.Random(arguments.seed), 0
     for name in arguments.scenes or SCENES:
         scene, began, schedules, pairs = SCENES[name], time.monotonic(), 0, 0
-        for first, second in product(scene.operations, scene.finalisers if arguments.inside else scene.operations):
-            if chance.random() >= arguments.share:
-                continue
+        for first, second in product(scene.operations, repeat=2):
             pairs += 1
-            if arguments.inside:
-                judged = explore_inside(scene, first, second)
-            else:
-                once = arguments.once or arguments.every
-                judged = explore(scene, first, second, twice=not once, every=arguments.every)
-            for schedule, wrong in judged:
+            judged = [explore(scene, first, second, twice=chance.random() < arguments.twice)]
+            if chance.random() < arguments.every:
+                judged.append(explore(scene, first, second, every=True))
+            if second in scene.finalisers:
+                judged.append(explore_inside(scene, first, second))
+            for schedule, wrong in chain.from_iterable(judged):
                 schedules += 1
                 if wrong:
                     failed += 1
