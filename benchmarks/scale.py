@@ -29,8 +29,11 @@ THREADS, PERMITS = 64, 100
 def run(quick: bool) -> list[Goal]:
     hosts, calls, tasks = (2_000, 20, 1_000) if quick else (100_000, 200, 10_000)
     left = {f"{hosts:,} hosts": at_hosts(hosts, quick), f"{THREADS} threads": at_limit(calls)}
-    left[f"{tasks:,} tasks"] = asyncio.run(in_line(tasks))
-    return [Goal("in flight or waiting after it all", 0, left)]
+    left[f"{tasks:,} tasks"], ratio = asyncio.run(in_line(tasks))
+    return [
+        Goal("in flight or waiting after it all", 0, left),
+        Goal(f"{tasks:,} tasks through {PERMITS} permits, CPU × a semaphore's", 2.5, {OURS: ratio}),
+    ]
 
 
 # -- hosts -------------------------------------------------------------------------------------------------------------
@@ -147,7 +150,8 @@ def together(acts: list[Callable[[], None]]) -> float:
 # -- tasks -------------------------------------------------------------------------------------------------------------
 
 
-async def in_line(count: int) -> int:
+async def in_line(count: int) -> tuple[int, float]:
+    """Calls left in flight, and how many times the CPU of a semaphore's a call took."""
     from httpx_resilience import AsyncResilientTransport
     from seawall import Bulkhead, Policy, Resilience
 
@@ -175,7 +179,7 @@ async def in_line(count: int) -> int:
         subjects[HYX] = async_canned(hx, bulkhead(PERMITS, count)(work))
     except ImportError:
         pass
-    rows = []
+    rows, costs = [], {}
     for name, transport in subjects.items():
         gate.set()
         await send_once(hx, transport)  # what the first call loads
@@ -192,13 +196,15 @@ async def in_line(count: int) -> int:
         gc.collect()
         start = clock()
         await asyncio.gather(*[send_once(hx, transport) for _ in range(count)])
-        rows.append((name, f"{(clock() - start) / count * 1e6:.1f}", f"{size:,.0f}"))
+        costs[name] = (clock() - start) / count * 1e6
+        rows.append((name, f"{costs[name]:.1f}", f"{size:,.0f}"))
     table(
         f"{count:,} tasks through {PERMITS} permits, 1 ms each (httpx, direct)",
         ("subject", "CPU µs/call", "bytes/waiting call, its task included"),
         rows,
     )
-    return sum(one.in_flight + one.queue_depth for one in resilience.snapshots())
+    left = sum(one.in_flight + one.queue_depth for one in resilience.snapshots())
+    return left, costs[OURS] / costs[SEMAPHORE]
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ BUGS = [
      LEDGER, "        return sent_away + self.bulkhead.grant(now)\n",
      "        self.bulkhead.grant(now)\n        return sent_away\n"),
     ("grant-never-lapses", "a permit granted to a dead waiter is gone",
-     BULKHEAD, "if now - since >= CLAIM_WITHIN and", "if now < 0 and"),
+     BULKHEAD, "if now - since < CLAIM_WITHIN:", "if now >= 0:"),
     ("grant-leaks", "a waiter that gives up keeps what it was granted",
      BULKHEAD, "        ticket.turn = Turn.GONE\n        self.granted.pop(ticket, None)\n        try:",
      "        ticket.turn = Turn.GONE\n        try:"),

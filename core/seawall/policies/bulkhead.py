@@ -120,7 +120,9 @@ class Queue:
     def grant(self, free: int, now: float) -> list[Ticket]:
         """Give free permits, less those granted and unclaimed, to the first in line."""
         for ticket, since in self.granted.copy().items():  # a copy: a finaliser's call may claim one meanwhile
-            if now - since >= CLAIM_WITHIN and self.granted.pop(ticket, None) is not None:
+            if now - since < CLAIM_WITHIN:
+                break  # the oldest come first
+            if self.granted.pop(ticket, None) is not None:
                 ticket.turn = Turn.LAPSED
         woken: list[Ticket] = []
         while self.waiting and len(self.granted) < free:
@@ -156,6 +158,8 @@ class Queue:
 
     def leave(self, ticket: Ticket) -> None:
         """The waiter gives up; what it was granted is free again."""
+        if ticket.turn is Turn.GONE:  # served, or left before: not to be looked for in a line of thousands
+            return
         self.aside.pop(ticket, None)
         ticket.turn = Turn.GONE
         self.granted.pop(ticket, None)

@@ -126,6 +126,19 @@ def test__leave__with_a_grant__frees_it_for_the_next() -> None:
     assert queue.grant(1, 10) == [second]
 
 
+def test__served_waiter__is_not_looked_for_in_a_line_of_thousands() -> None:
+    class Line(list[Ticket]):
+        def remove(self, ticket: Ticket) -> None:
+            raise AssertionError("all of the line is looked through")
+
+    queue, (served, *others) = line(3)
+    queue.waiting = Line(queue.waiting)
+    queue.grant(1, 10)
+    assert queue.claim(served)
+    queue.leave(served)
+    assert list(queue.waiting) == others
+
+
 def test__leave__twice_or_after_everything__is_harmless() -> None:
     queue, tickets = line(4)
     queue.grant(2, 10)
