@@ -237,7 +237,7 @@ class BreakerState:
         phase = self.phase
         if type(phase) is Open:
             if now >= phase.until:
-                return self._enter(Trigger.TIME, now, u)
+                return self._enter(Trigger.TIME, now)
         elif type(phase) is HalfOpen and phase.probes and now >= min(phase.probes.values()):
             return self._enter(Trigger.PROBE_EXPIRED, now, u)
         return phase
@@ -258,7 +258,7 @@ class BreakerState:
             return None
         return phase.reason
 
-    def admit(self, permit: object, now: float, u: float, patience: float = 0) -> Reason | None:
+    def admit(self, permit: object, now: float, u: float, patience: float) -> Reason | None:
         """Give `permit` a place in the current phase, or say why not. `patience`: a probe's lease is no shorter."""
         refusal = self.refuses(now, u)
         phase = self.phase
@@ -280,7 +280,7 @@ class BreakerState:
         if phase is self.phase and type(phase) is HalfOpen and phase.probes.pop(permit, None) is not None:
             self._probe_succeeded(phase, now, u)
 
-    def settle(self, permit: object, phase: Phase, result: Result, now: float, u: float, not_before: float = 0) -> None:
+    def settle(self, permit: object, phase: Phase, result: Result, now: float, u: float, not_before: float) -> None:
         """Count the end of a permit and draw the consequence. `not_before`: an instant the server named."""
         if phase is not self.phase:
             if result is not Result.NEUTRAL:
@@ -330,15 +330,15 @@ class BreakerState:
 
     def isolate(self, now: float) -> None:
         if type(self.phase) is not Isolated:
-            self._enter(Trigger.ISOLATE, now, 0)
+            self._enter(Trigger.ISOLATE, now)
 
     def restore(self, now: float) -> None:
         if type(self.phase) is Isolated:
-            self._enter(Trigger.RESTORE, now, 0)
+            self._enter(Trigger.RESTORE, now)
 
     def reset(self, now: float) -> None:
         """Closed, with an empty window, streak and growth. Lifetime counts stay."""
-        self._enter(Trigger.RESET, now, 0)
+        self._enter(Trigger.RESET, now)
 
     def _settle_closed(self, phase: Closed, result: Result, now: float, u: float, not_before: float) -> None:
         if result is Result.SUCCESS:
@@ -372,8 +372,8 @@ class BreakerState:
         if phase.successes >= self.config.success_threshold:
             self._enter(Trigger.RECOVERED, now, u)
 
-    def _enter(self, trigger: Trigger, now: float, u: float, not_before: float = 0) -> Phase:
-        """The only place where a phase begins."""
+    def _enter(self, trigger: Trigger, now: float, u: float = 0, not_before: float = 0) -> Phase:
+        """The only place where a phase begins. Only openings take chance."""
         before = self.phase
         after: Phase
         kind = TRANSITIONS[type(before), trigger]

@@ -21,8 +21,8 @@ class Permit:
 
 
 class Circuit:
-    def __init__(self, **figures: Any) -> None:
-        self.now = 1000.0
+    def __init__(self, start: float = 1000.0, **figures: Any) -> None:
+        self.now = start
         self.u = CHANCE
         self.window = Window(figures.get("sampling_window", 10.0), self.now)
         self.state = BreakerState(Breaker(**figures), self.window, self.now)
@@ -44,7 +44,7 @@ class Circuit:
 
     def try_admit(self) -> Permit | Reason:
         permit = Permit(self.state.phase)
-        refusal = self.state.admit(permit, self.now, self.u)
+        refusal = self.state.admit(permit, self.now, self.u, 0)
         permit.phase = self.state.phase
         return permit if refusal is None else refusal
 

@@ -280,3 +280,43 @@ def test__count_flags__leave_that_kind_out_and_no_other(
     flags = {name: name in kind for name in ("timeout", "status_5xx", "status_429")}
     assert config.weigh(BAD, **flags) is (NEUTRAL if kind & left_out else BAD)
     assert (config.weigh(OK, **flags), config.weigh(NEUTRAL, **flags)) == (OK, NEUTRAL)
+
+
+def slowing(**figures: Any) -> Circuit:
+    """Two slow calls of three; the fourth decides."""
+    circuit = Circuit(slow_call_duration=1, slow_call_rate_threshold=0.5, min_requests=4, open_jitter=0, **figures)
+    for _ in range(2):
+        permit = circuit.admit()
+        circuit.settle(permit, Result.SUCCESS)
+        circuit.state.slow(permit, permit.phase, circuit.now, circuit.u, in_flight=False)
+    return circuit.ok()
+
+
+def test__slow_rate__seen_at_a_failure__opens_until_the_instant_the_server_named() -> None:
+    circuit = slowing()
+    circuit.settle(circuit.admit(), Result.FAILURE, circuit.now + 60)
+    assert circuit.changes == [("closed", "SLOW", "open")]
+    assert circuit.opening == 60
+
+
+def test__slow_rate__in_the_first_second_of_a_clock__opens_for_its_time_and_no_longer() -> None:
+    circuit = slowing(start=0.0, open_duration=0.25).ok()
+    permit = circuit.admit()
+    circuit.settle(permit, Result.SUCCESS)
+    for _ in range(2):
+        circuit.state.slow(permit, permit.phase, circuit.now, circuit.u, in_flight=False)
+    assert circuit.changes == [("closed", "SLOW", "open")]
+    assert circuit.opening == 0.25
+
+
+def test__slow_ended__of_a_call_that_was_not_seen_to_be_slow__counts_nothing() -> None:
+    circuit = Circuit(slow_call_duration=1)
+    slow, other = circuit.admit(), circuit.admit()
+    circuit.state.slow_ended(other, other.phase, Result.SUCCESS, circuit.now)
+    circuit.state.slow(slow, slow.phase, circuit.now, circuit.u, in_flight=True)
+    circuit.state.slow_ended(other, other.phase, Result.SUCCESS, circuit.now)
+    assert circuit.seen(Column.SLOW) == 0
+    circuit.half_open()
+    probe = circuit.admit()
+    circuit.state.slow_ended(probe, probe.phase, Result.SUCCESS, circuit.now)
+    assert circuit.seen(Column.SLOW) == 0

@@ -279,3 +279,35 @@ def test__refuses__takes_no_slot() -> None:
         assert circuit.state.refuses(circuit.now, circuit.u) is None
     assert isinstance(circuit.try_admit(), Permit)
     assert circuit.state.refuses(circuit.now, circuit.u) is Reason.HALF_OPEN_LIMIT
+
+
+def test__retry_after__with_all_probes_out__is_when_the_first_lease_ends() -> None:
+    circuit = Circuit(half_open_timeout=0.5).half_open()
+    for _ in range(3):
+        circuit.admit()
+    assert circuit.wait(0.2).state.retry_after(circuit.now) == pytest.approx(0.3)
+
+
+def test__throttled_probe__until_an_instant_that_is_now__only_gives_its_slot_back() -> None:
+    circuit = Circuit().half_open()
+    before, probe = circuit.changes, circuit.admit()
+    circuit.state.throttled(probe, probe.phase, circuit.now, circuit.u, circuit.now)
+    assert (circuit.phase, circuit.changes) == ("half_open", before)
+
+
+def test__forget__a_probe_that_is_none_any_more__is_harmless() -> None:
+    circuit = Circuit().half_open()
+    probe = circuit.admit()
+    circuit.state.headers(probe, probe.phase, circuit.now, circuit.u)
+    circuit.state.forget(probe)
+    assert circuit.phase == "half_open"
+
+
+def test__probe_expired__in_the_first_second_of_a_clock__opens_for_its_time_and_no_longer() -> None:
+    circuit = Circuit(
+        start=0.0, failure_threshold=1, min_failure_span=0, open_duration=0.1, open_multiplier=1, open_jitter=0,
+        half_open_timeout=0.1,
+    ).half_open()  # fmt: skip
+    circuit.admit()
+    assert circuit.wait(0.1).look() == "open"
+    assert circuit.opening == pytest.approx(0.1)

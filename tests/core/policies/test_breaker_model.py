@@ -159,7 +159,7 @@ class BreakerModel(RuleBasedStateMachine):
         if self.phase == "half_open" and len(self.probes) >= self.f["half_open_max_requests"]:
             refusal = Reason.HALF_OPEN_LIMIT
         call = Call(self.machine.phase, self.era)
-        assert self.machine.admit(call, self.now, u) is refusal
+        assert self.machine.admit(call, self.now, u, 0) is refusal
         if refusal is not None:
             return None
         if self.phase == "half_open":
