@@ -192,3 +192,7 @@ def test__isolated__openings_before_are_forgotten() -> None:
     assert circuit.state.growth(circuit.now) == 1
     circuit.state.isolate(circuit.now)
     assert circuit.state.growth(circuit.now) == 0
+
+
+def test__changes__that_nobody_took_yet__stand_oldest_first() -> None:
+    assert Circuit().half_open().changes == [("closed", "RUN", "open"), ("open", "TIME", "half_open")]
