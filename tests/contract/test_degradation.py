@@ -274,6 +274,18 @@ async def test__fallback__breaks_off_while_it_is_rewritten__the_next_origin_answ
     assert (picture.failures, picture.in_flight) == (1, 0)
 
 
+async def test__fallback__switched_off__the_next_origin_answers(
+    kit: Kit, peer: Peer, other: Peer, stack: ExitStack
+) -> None:
+    off = stack.enter_context(Peer())
+    peer.script(answer(503))
+    resilience = only(degrade=[FallbackProvider(off.url, other.url)])
+    resilience.configure(off.url, Policy(mode="off"))
+    async with kit.mounted(resilience) as client:
+        assert (await client.get(peer / "x")).status == 200
+    assert (off.count, other.count) == (0, 1)
+
+
 async def test__fallback__shares_the_deadline(kit: Kit, peer: Peer, other: Peer) -> None:
     peer.script(steps.hang())
     other.script(steps.hang())

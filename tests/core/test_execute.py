@@ -287,6 +287,30 @@ def test__answer_below_400_inside__is_just_a_value(way: Way) -> None:
 
 
 @both
+def test__hopeless_inside__is_not_repeated(way: Way) -> None:
+    resilience = gateway(only(retry=at_once()))
+    times: list[int] = []
+
+    def operation() -> Any:
+        times.append(1)
+        return fetch(resilience, fault(K.CERTIFICATE))
+
+    with pytest.raises(NonRetryable):
+        way(resilience, "primary", operation)
+    assert (len(times), snapshot(resilience).failures) == (1, 1)
+
+
+@both
+def test__good_status_blamed_inside__is_an_unknown_failure(way: Way) -> None:
+    blamed = only(classify=lambda outcome, request: Verdict.FAILURE, retry=at_once(max_retries=0, on_exhausted="raise"))
+    resilience = gateway(only(), **{"https://inside.test": blamed})
+    with pytest.raises(seawall.ResilienceError) as caught:
+        way(resilience, "primary", lambda: fetch(resilience, answer(200)))
+    assert caught.value.report is not None
+    assert snapshot(resilience).failures == 1
+
+
+@both
 def test__execute_inside_execute__retries_in_one_layer_only(way: Way) -> None:
     resilience = gateway(only(retry=at_once()))
     inner = Operation(ValueError("no"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from seawall import (
     ErrorWithAlternatives,
     FallbackProvider,
     Health,
+    Outbox,
     Policy,
+    QueueForRetry,
     Recommendation,
     Resilience,
     RetryBudget,
@@ -26,7 +29,7 @@ from seawall import (
 from seawall.admission import Admission
 from seawall.health.model import BreakerHealth, BudgetHealth, BulkheadHealth
 from tests.core.operations import Operation, gateway
-from tests.core.stage import HOST, Stage, answer, brittle, call_to, fault, one_at_a_time, only, purse, steady
+from tests.core.stage import HOST, Stage, answer, brittle, call_to, fault, one_at_a_time, only, purse, steady, visit
 
 OTHER = "https://other.test"
 
@@ -164,8 +167,9 @@ def test__open__with_a_step_that_answers_some__half_is_enough(answered: int, sta
     assert health(stage).status == status
 
 
-def test__open__with_a_step_that_gives_no_answer_by_design__critical() -> None:
-    assert health(opened(degrade=[ErrorWithAlternatives(["the shop's other page"])])).status == "critical"
+def test__open__with_a_step_that_gives_no_answer_by_design__critical(tmp_path: Path) -> None:
+    for step in (ErrorWithAlternatives(["the shop's other page"]), QueueForRetry(Outbox(tmp_path / "outbox.db"))):
+        assert health(opened(degrade=[step])).status == "critical"
 
 
 def test__open__a_fallback_provider_is_believed_in_until_somebody_calls() -> None:
@@ -281,6 +285,17 @@ def test__more_hosts_than_have_a_state__says_so_without_alarm() -> None:
         attempts[-1].call.state.admit(attempts[-1], resilience.clock.monotonic())
     (said,) = resilience.health().recommendations
     assert (resilience.health().status, said.severity, said.setting) == ("healthy", "info", "Resilience.max_hosts")
+
+
+def test__strangers_fail__is_told_with_what_would_help_them() -> None:
+    resilience = Resilience(only(breaker=brittle(failure_threshold=99)), clock=Stage(None).clock, max_hosts=1)
+    resilience.isolate("https://first.test")  # an operator's host keeps its place
+    for _ in range(10):
+        visit(resilience, "https://stranger.test/", fault())
+    shared = next(one for one in resilience.health().breakers if one.failures)
+    assert shared.recommendation is not None
+    assert shared.recommendation.setting == "Resilience.max_hosts"
+    assert "which never opens" in shared.recommendation.action
 
 
 # -- the bulkhead ----------------------------------------------------------------------------------

@@ -315,3 +315,14 @@ def test__when__sees_each_attempt_and_the_request() -> None:
 )
 def test__repr__says_what_happened_and_no_text_of_an_exception(outcome: Outcome, shown: str) -> None:
     assert repr(outcome) == shown
+
+
+def test__outcome__is_told_without_what_it_carries() -> None:
+    seen: list[str] = []
+
+    def classify(outcome: Outcome, request: Any) -> None:
+        seen.append(repr(outcome))
+
+    Stage(only(classify=classify), answer(503, CANARY="CANARY")).get()
+    Stage(only(classify=classify), fault(K.TIMEOUT)).get()
+    assert seen == ["<Outcome 503: service unavailable, failure>", "<Outcome Fault: timeout, failure>"]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from seawall import Bulkhead, Policy, Resilience, Verdict
+from seawall import Bulkhead, Policy, Resilience, Verdict, forks
 from seawall.effective import Effective
 from seawall.events import AttemptStarted, BreakerChanged, Event
 from seawall.flow import run
@@ -369,3 +369,14 @@ def test__forked_while_a_call_slept__it_goes_on_in_the_child() -> None:
     stage = Stage(only(retry=steady()), fault(), answer(200))
     results = stage.together(stage.start(), stage.at(0.5, stage.resilience._registry.begin_afresh))
     assert (word(results[0]), stage.host.in_flight) == (200, 0)
+
+
+def test__lock_held_by_the_thread_that_forks__is_still_its_own_in_the_child() -> None:
+    lock, entered = forks.Lock(), threading.Event()
+    other = threading.Thread(target=lambda: [lock.__enter__(), entered.set(), lock.__exit__()])
+    with lock:
+        lock.begin_afresh()
+        other.start()
+        assert not entered.wait(0.05)
+    assert entered.wait(10)
+    other.join(10)

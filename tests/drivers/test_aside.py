@@ -102,3 +102,13 @@ def test__error_that_cannot_be_copied__is_raised_as_it_is() -> None:
     work.start()
     with pytest.raises(Odd):
         wait_for(work, 5)
+
+
+def test__two_wait_for_what_is_to_be_put_away__one_has_it() -> None:
+    unwanted: list[Any] = []
+    work = Aside(lambda: "made", unwanted.append)
+    work.start()
+    assert wait_for(work, 5) == "made"
+    with pytest.raises(OutOfTime):
+        wait_for(work, 5)
+    assert unwanted == []

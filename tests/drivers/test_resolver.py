@@ -13,7 +13,9 @@ import anyio
 import pytest
 
 from seawall.drivers import resolver
-from seawall.runtime import OutOfTime
+from seawall.drivers.aside import Aside
+from seawall.drivers.threads import Threads
+from seawall.runtime import OutOfTime, run_sync
 
 Resolve = Callable[..., Any]
 
@@ -130,6 +132,41 @@ def test__too_many_at_a_time__a_further_one_fails_at_once(names: Names, monkeypa
             resolver.addresses(f"hangs{number}.test", 80, 0.02)
     with pytest.raises(socket.gaierror, match="2 lookups hang already"):
         resolver.addresses("a.test", 80, 5)
+
+
+def test__too_many_are_noted__those_that_ended_make_room(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "MOST_AT_A_TIME", 1)
+    ended = Aside(list)
+    ended.start()
+    assert run_sync(ended.result(5, Threads())) == []
+    resolver._lookups.under_way["ended.test", 80] = ended  # as if it had ended just when it was noted down
+    assert resolver.addresses("a.test", 80, 5) == ["10.0.0.1"]
+    assert ("ended.test", 80) not in resolver._lookups.under_way
+
+
+class Shares(float):
+    """Time left, that tells how it was shared."""
+
+    def share(self, parts: int) -> float:
+        return self / parts
+
+
+def test__addresses__are_tried_in_turn_each_with_its_share_and_the_last_one_tells() -> None:
+    tried: list[tuple[str, float]] = []
+
+    def connect(address: str, seconds: float) -> str:
+        tried.append((address, seconds))
+        if address != "good":
+            raise ConnectionRefusedError(address)
+        return address
+
+    left: Any = Shares(6.0)
+    assert resolver.connect_in_turn(["a", "good", "c"], left, connect, OSError) == "good"
+    assert tried == [("a", 2.0), ("good", 3.0)]
+    with pytest.raises(ConnectionRefusedError, match="b"):
+        resolver.connect_in_turn(["a", "b"], left, connect, OSError)
+    with pytest.raises(ConnectionRefusedError, match="a"):
+        resolver.connect_in_turn(["a", "good"], left, connect, TimeoutError)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -377,3 +378,25 @@ def test__figures_beyond_reason__are_printed_all_the_same(command: Command, day:
 def test__entry__of_a_nested_list__says_where() -> None:
     with pytest.raises(reading.Unreadable, match=r"a\[0\]\.b is not a list"):
         reading.Entry({"a": [{}]}, "").entries("a")[0].entries("b")
+
+
+def test__output_that_is_no_terminals__has_every_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "health.json"
+    file.write_text(json.dumps(data_of(Resilience())))
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["health", str(file)]) == 0
+    assert out.getvalue() != ""
+
+
+def test__no_command__prints_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert [word for word in ("demo", "outbox", "health") if word not in out] == []
+
+
+def test__no_such_option__is_an_error_that_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--nonsense"])
+    assert ended.value.code == 2
+    assert "--nonsense" in capsys.readouterr().err

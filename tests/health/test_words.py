@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from seawall.health.markup import moment
+from seawall.health.page import render
 from seawall.health.words import count, number, share, span, tokens
+from tests.core.stage import Stage, answer, brittle, fault, only, steady
 
 
 @pytest.mark.parametrize(
@@ -63,3 +66,28 @@ def test__tokens__one_that_is_not_whole_is_not_counted_as_one(amount: float, sai
 
 def test__count__of_one_and_of_many() -> None:
     assert [count(amount, "call") for amount in (0, 1, 2, 1000)] == ["0 calls", "1 call", "2 calls", "1,000 calls"]
+
+
+def test__clock_beyond_the_calendar__is_shown_as_a_number() -> None:
+    assert moment(1e300) == "1e+300"
+    assert "2023-11-14 22:13:20 UTC" in moment(1_700_000_000)
+
+
+def rendered(stage: Stage) -> str:
+    return render(stage.resilience.health(), data="health.json").decode()
+
+
+def test__page__in_words__what_is_waited_for() -> None:
+    stage = Stage(only(breaker=brittle(success_threshold=2), retry=steady(max_retries=0)), fault())
+    stage.get()
+    stage.get()
+    assert "next try in 10&nbsp;s" in rendered(stage)
+    stage.clock.advance(10)
+    stage.script(answer(200))
+    stage.get()
+    page = rendered(stage)
+    assert "1 probe succeeded" in page
+    assert "1 host should be looked at." in page
+    stage.get()
+    stage.close_gate(7)
+    assert "told to wait 7&nbsp;s" in rendered(stage)

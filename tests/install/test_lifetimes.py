@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import sys
@@ -127,6 +128,33 @@ def test__patched_over_by_one_who_hides_us__a_client_is_mounted_once(monkeypatch
     seawall.uninstall()
     assert not mounted(session)
     assert vars(requests.Session)["__init__"] is theirs
+
+
+def test__patched_over_many_times__no_search_without_end_and_a_client_is_mounted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(requests.Session, "__init__", requests.Session.__init__)  # so that it is undone after the test
+    seawall.install(quick())
+    for _ in range(150):
+        over = vars(requests.Session)["__init__"]
+        requests.Session.__init__ = functools.wraps(over)(functools.partialmethod(over))  # type: ignore[method-assign]
+    seawall.uninstall()
+    seawall.install(quick())
+    session = requests.Session()
+    assert [type(adapter.inner) for adapter in session.adapters.values()] == [requests.adapters.HTTPAdapter] * 2  # type: ignore[attr-defined]
+    seawall.uninstall()
+    assert not mounted(session)
+
+
+def test__client_that_goes_with_the_one_before__does_not_stop_it() -> None:
+    seawall.install(quick())
+    sessions = [requests.Session() for _ in range(3)]
+    first = next(iter(sessions[0].adapters.values()))
+    first.keeps = sessions.pop()  # type: ignore[attr-defined]
+    del first
+    seawall.uninstall()
+    assert [mounted(session) for session in sessions] == [False, False]
+    assert not _installing._living
 
 
 def test__wrapper_hidden_by_somebody__passes_everything_through_after_uninstall(peer: Peer) -> None:

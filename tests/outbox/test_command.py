@@ -77,6 +77,12 @@ def test__once__sends_what_is_due_and_ends(client: str, folder: Path, file: Outb
     assert {request.header("authorization") for request in peer.requests} == {"Bearer fresh"}
 
 
+def test__new_file__is_said_since_its_name_may_be_misspelt(folder: Path) -> None:
+    code, out, err = Worker(folder, "run", "misspelt.db", "--client", "clients:plain", "--once").ends()
+    assert (code, out) == (0, "0 sent, 0 waiting\n")
+    assert err == "seawall: misspelt.db is new: nothing was queued there before\n"
+
+
 @pytest.mark.parametrize("client", ["plain", "asynchronous"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test__worker__sends_later_ones_too__until_the_signal(

@@ -10,6 +10,7 @@ import pytest
 
 import seawall
 from seawall import Outbox, Policy, QueueForRetry, Receipt, Resilience, Retry
+from seawall.stores.items import OutboxError
 from seawall.testing.virtual import VirtualClock
 from tests.contract import steps
 from tests.contract.clients import Client, Kit, settle
@@ -422,6 +423,30 @@ async def test__slow_answer__keeps_its_lease(kit: Kit, peer: Peer, outbox: Outbo
         ends = await kit.together(lambda: drain(client, outbox, lease=0.3), time_passes)
     assert ends == [1, None]
     assert (receipt.state, peer.count) == ("done", 1)
+
+
+async def test__lease_that_cannot_be_renewed_just_now__is_renewed_the_next_time(
+    kit: Kit, peer: Peer, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, renewed, renew = threading.Event(), list[bool](), outbox.renew
+
+    def busy_at_first(*given: Any) -> bool:
+        renewed.append(len(renewed) > 0)
+        if not renewed[-1]:
+            raise OutboxError("database is locked")
+        return renew(*given)
+
+    monkeypatch.setattr(outbox, "renew", busy_at_first)
+    peer.script(steps.held(gate, answer(200)))
+    receipt = put(outbox, peer / "x")
+
+    async def until_renewed() -> None:
+        await kit.until(lambda: len(renewed) > 1)
+        gate.set()
+
+    async with kit.bare() as client:
+        await kit.together(lambda: drain(client, outbox, lease=0.1), until_renewed)
+    assert (receipt.state, renewed[:2]) == ("done", [False, True])
 
 
 async def test__overtaken_worker__writes_nothing(kit: Kit, peer: Peer, outbox: Outbox, clock: VirtualClock) -> None:

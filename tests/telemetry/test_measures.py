@@ -388,7 +388,8 @@ def visited(resilience: Resilience, hosts: int) -> None:
 
 
 def test__hosts_nobody_configured__are_one_label() -> None:
-    resilience = Resilience({"https://h1.example": Policy()}, clock=VirtualClock())
+    policies = {"https://h1.example": Policy(), "POST https://h2.example/v1": Policy(retry=None)}
+    resilience = Resilience(policies, clock=VirtualClock())
     figures = measured(resilience)
     visited(resilience, 20)
     assert figures.groups() == {"https://h1.example", "all://"}

@@ -323,6 +323,39 @@ def test__not_sampled__nothing_is_kept_but_the_decision_is_passed_on() -> None:
     assert not span.get_span_context().trace_flags.sampled
 
 
+class Interrupted:
+    """A way to degrade whose beginning is interrupted, so that no end of the call is told."""
+
+    source, reserve = "simplified", 0.0
+
+    def begin(self, call: Any, runtime: Any) -> None:
+        raise KeyboardInterrupt
+
+    def could_answer(self, call: Any) -> bool:
+        return False
+
+    async def answer(self, trouble: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("options", "ended"), [({}, 1), ({"sampler": ALWAYS_OFF}, 0)], ids=["sampled", "not sampled"])
+def test__interrupted_before_it_began__its_span_ends_and_is_not_current(options: Any, ended: int) -> None:
+    stage = Stage(only(degrade=[Interrupted()]), answer(200))
+    spans = traced(stage, **options)
+    with pytest.raises(KeyboardInterrupt):
+        stage.get()
+    assert (len(spans.all), context.get_current()) == (ended, {})
+
+
+def test__scheme_without_a_port_of_its_own__has_none() -> None:
+    stage = Stage(only(), answer(200))
+    spans, request = traced(stage), Request()
+    request.url = "custom://api.test/"
+    stage.get(request)
+    assert attributes(spans.all[0])["server.address"] == "api.test"
+    assert "server.port" not in attributes(spans.all[0])
+
+
 def test__no_sdk__costs_nothing_but_goes() -> None:
     stage = Stage(only(), answer(200))
     otel.instrument(stage.resilience)

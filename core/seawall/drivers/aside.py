@@ -75,24 +75,17 @@ class Aside:
             if not self.is_over:
                 raise OutOfTime("it did not end in time")
         except BaseException:
-            self._leave(ticket)
+            self._waiting.remove(ticket)
             self._is_left = True
             if self.is_over:  # as above: here, or in `_run`
                 self._put_away()
             raise
-        self._leave(ticket)
+        self._waiting.remove(ticket)
         if not self._claim():
             raise OutOfTime("it did not end in time")
         if self._error is not None:
             raise _another(self._error)
         return self._result
-
-    def _leave(self, ticket: Ticket) -> None:
-        """Wait no longer."""
-        try:
-            self._waiting.remove(ticket)
-        except ValueError:
-            pass
 
     def _claim(self) -> bool:
         """Is the result for the taking? One that nobody has to put away is for everybody."""

@@ -88,7 +88,7 @@ class Logging:
                 ended = ended_in(event.status, event.kind)
                 line = f"attempt {event.number - 1}: {ended}, attempt {event.number} after waiting {event.delay:.3g} s"
                 self._log.info("%s: %s", host, line)
-            case BreakerChanged() if event.before != event.after:
+            case BreakerChanged():
                 self._log.warning("%s: circuit %s, was %s: %s", host, event.after, event.before, event.reason)
             case GateClosed():
                 self._log.info("%s: the server asked for a pause of %.3g s", host, event.seconds)
@@ -97,11 +97,10 @@ class Logging:
                 self._count(event, logging.WARNING, f"{event.reason} ({event.policy})", wait)
             case BudgetExhausted():
                 self._count(event, logging.WARNING, Ending.BUDGET_EXHAUSTED.value)
-            case Degraded():
+            case _:
+                assert isinstance(event, Degraded), event
                 why = "" if event.instead_of is None else f" ({event.instead_of.value})"
                 self._count(event, logging.INFO, f"served from: {event.source}{why}")
-            case _:
-                pass
 
     def close(self) -> None:
         """Tell what was only counted so far."""

@@ -182,7 +182,7 @@ class _Tracing:
         if event.status is not None:
             attributes["http.response.status_code"] = event.status
         if event.kind is not None:
-            attributes["error.type"] = _error_type(event)
+            attributes["error.type"] = _error_type(event.status, event.kind.value)
         one.span.add_event("seawall.attempt", attributes)
         one.in_flight -= 1
         if one.is_over and one.is_well and event.kind is not None and event.verdict is not Verdict.SUCCESS:
@@ -206,7 +206,8 @@ class _Tracing:
             span.set_attribute("http.response.status_code", event.status)
         one.is_over, one.is_well = True, outcome in _WELL
         if not one.is_well:
-            span.set_attribute("error.type", event.reason or _error_type(event))
+            word = event.ending.value if event.kind is None else event.kind.value
+            span.set_attribute("error.type", event.reason or _error_type(event.status, word))
             span.set_status(Status(StatusCode.ERROR, event.ending.value))
         if one.in_flight <= 0:
             self._end(event.call, one)
@@ -217,13 +218,9 @@ class _Tracing:
             one.span.end()
 
 
-def _error_type(event: AttemptEnded | CallEnded) -> str:
+def _error_type(status: int | None, word: str) -> str:
     """As the conventions say: the status as text, if there was one that is an error; else a word for it."""
-    if event.status is not None and event.status >= 400:
-        return str(event.status)
-    if event.kind is not None:
-        return event.kind.value
-    return event.ending.value if isinstance(event, CallEnded) else "_OTHER"
+    return str(status) if status is not None and status >= 400 else word
 
 
 def _told(event: Event) -> tuple[str, dict[str, Any]]:
@@ -240,10 +237,9 @@ def _told(event: Event) -> tuple[str, dict[str, Any]]:
             return "seawall.rejected", facts
         case BudgetExhausted():
             return "seawall.retry.denied", {}
-        case Degraded():
-            return "seawall.degraded", {"seawall.source": event.source}
         case _:
-            return f"seawall.{type(event).__name__}", {}
+            assert isinstance(event, Degraded), event
+            return "seawall.degraded", {"seawall.source": event.source}
 
 
 class _Export:

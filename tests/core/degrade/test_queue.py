@@ -10,14 +10,14 @@ import httpx
 import pytest
 import requests
 
-from seawall import Outbox, QueueForRetry, Retry
+from seawall import ErrorKind, Outbox, QueueForRetry, Retry, Timeouts
 from seawall.degrade.credentials import is_credential
 from seawall.outcome import Reason, Rejection
 from seawall.policies.retry import Repeatable
 from seawall.runtime import run_sync
 from seawall.stores.items import Item, OutboxFull
 from seawall.testing.virtual import VirtualClock
-from tests.core.stage import Stage, only
+from tests.core.stage import Request, Stage, fault, hang, only, steady
 from tests.core.stores.files import quick_folder
 
 URL = "https://api.test/orders?q=1"
@@ -171,14 +171,15 @@ class Runtime:
 
     def __init__(self, *, replayable: bool) -> None:
         self.replayable = replayable
+        self.body: bytes | None = b"at hand"
         self.read = 0
 
     def repeatable(self, call: Any) -> Repeatable:
         return Repeatable(call.request.method, body=self.replayable, has_key=False)
 
-    def content(self, call: Any) -> bytes:
+    def content(self, call: Any) -> bytes | None:
         self.read += 1
-        return bytes(call.request.content)
+        return self.body if self.body is None else bytes(call.request.content)
 
     async def disk(self, function: Any, *args: Any) -> Any:
         return function(*args)
@@ -221,6 +222,31 @@ def test__answer__passes_on_without_reading_the_body(given: Any, outbox: Outbox)
     trouble = Trouble(**given)
     assert run_sync(QueueForRetry(outbox).answer(trouble)) is None
     assert (trouble.runtime.read, len(outbox)) == (0, 0)
+
+
+def test__answer__passes_on_what_can_be_sent_again_but_is_not_at_hand(outbox: Outbox) -> None:
+    trouble = Trouble()
+    trouble.runtime.body = None
+    assert run_sync(QueueForRetry(outbox).answer(trouble)) is None
+    assert len(outbox) == 0
+
+
+def test__answer__longer_than_it_says__is_not_kept(outbox: Outbox) -> None:
+    trouble = Trouble(body=b"x" * 2_000_000)
+    del trouble.call.request.headers["content-length"]
+    assert run_sync(QueueForRetry(outbox).answer(trouble)) is None
+    assert len(outbox) == 0
+
+
+def test__primary__is_left_all_of_the_deadline_and_waits_no_longer_than_degrade_after(outbox: Outbox) -> None:
+    stage = Stage(only(degrade=[QueueForRetry(outbox)], timeouts=Timeouts(total=10)), hang())
+    stage.get(Request("PUT"))
+    assert stage.now == 10
+    for method, waited in (("PUT", 0.0), ("POST", 1.0)):  # what it would not keep is retried as without it
+        policy = only(degrade=[QueueForRetry(outbox)], degrade_after=0.5, retry=steady(max_retries=1))
+        stage = Stage(policy, fault(ErrorKind.CONNECTION_REFUSED))
+        stage.get(Request(method))
+        assert stage.now == waited
 
 
 def test__answer__without_room__says_so(outbox: Outbox) -> None:

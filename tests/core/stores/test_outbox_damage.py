@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from seawall.stores.items import Item, OutboxError, Receipt, Result
+from seawall.stores.items import Damaged, Item, OutboxError, Receipt, Result, headers_from_text
 from seawall.stores.outbox import OutboxFile
 from seawall.testing.virtual import VirtualClock
 from tests.core.stores.files import quick_folder
@@ -317,3 +318,22 @@ def test__file_system_without_shared_memory__is_an_error_that_says_where_to_put_
     monkeypatch.setattr(sqlite3, "connect", lambda _, **options: real(":memory:", **options))
     with pytest.raises(OutboxError, match="WAL mode: give a file on a local disk"):
         OutboxFile(folder / "outbox.db", clock=CLOCK)
+
+
+@pytest.mark.parametrize("text", ["[[1, 2]]", '[["x", 2]]', '[["x"]]', "7", "{", '[["x", "a\\nb"]]', None])
+def test__headers_that_are_none__are_damage(text: Any) -> None:
+    with pytest.raises(Damaged, match="headers"):
+        headers_from_text(text)
+
+
+def test__dropped_where_no_hook_ran_after_a_fork__the_parents_connection_stays_open(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = filled(folder)
+    file, process = OutboxFile(path, clock=CLOCK), os.getpid()
+    (idle,) = file._rows._idle
+    monkeypatch.setattr(os, "getpid", lambda: process + 1)
+    del file
+    gc.collect()
+    assert idle.execute("SELECT 1").fetchone() == (1,), "SQLite forbids to close it in the child"
+    idle.close()
