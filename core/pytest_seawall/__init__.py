@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from seawall import Resilience
-    from seawall.testing import FaultProxy, VirtualClock
+    from seawall.testing import Answer, FaultProxy, ScriptedServer, VirtualClock
 
 
 @pytest.fixture
@@ -50,9 +50,26 @@ def resilience_clock() -> Generator[VirtualClock]:
 
 
 @pytest.fixture
-def fault_proxy() -> Generator[Callable[[str], FaultProxy]]:
-    """`fault_proxy(url)`: a `seawall.testing.FaultProxy` in front of that server, closed with the test."""
+def scripted_server() -> Generator[Callable[..., ScriptedServer]]:
+    """`scripted_server(503, 200)`: a `seawall.testing.ScriptedServer` that answers so, closed with the test."""
+    from seawall.testing import ScriptedServer
+
+    with ExitStack() as stack:
+
+        def make(*script: Answer | int) -> ScriptedServer:
+            return stack.enter_context(ScriptedServer(*script))
+
+        yield make
+
+
+@pytest.fixture
+def fault_proxy() -> Generator[Callable[..., FaultProxy]]:
+    """`fault_proxy(url, seed=0)`: a `seawall.testing.FaultProxy` in front of that server, closed with the test."""
     from seawall.testing import FaultProxy
 
     with ExitStack() as stack:
-        yield lambda upstream: stack.enter_context(FaultProxy(upstream))
+
+        def make(upstream: str, *, seed: int = 0) -> FaultProxy:
+            return stack.enter_context(FaultProxy(upstream, seed=seed))
+
+        yield make

@@ -1,5 +1,6 @@
 """The pytest plugin, run in tests of its own as a user's tests would use it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -194,6 +195,47 @@ def test__fault_proxy__is_closed_with_the_test(pytester: pytest.Pytester) -> Non
         """,
         passed=2,
     )
+
+
+def test__scripted_server__behind_a_proxy_with_chaos__both_are_closed_with_the_test(pytester: pytest.Pytester) -> None:
+    check(
+        pytester,
+        """
+        import socket
+        import httpx
+        import pytest
+        import seawall
+        from seawall.testing import chaos
+        PORTS = []
+
+        @pytest.mark.parametrize("seed", range(2))
+        def test_it(scripted_server, fault_proxy, fresh_resilience, seed):
+            server = scripted_server(503, 200)
+            proxy = fault_proxy(server.url, seed=seed)
+            proxy.add(*chaos(seed))
+            proxy.clear()
+            with seawall.mount(httpx.Client()) as client:
+                assert client.get(proxy.url).status_code == 200
+            assert len(server.requests) == 2
+            PORTS.extend([proxy.port, int(server.url.rpartition(":")[2])])
+
+        def test_closed():
+            assert len(PORTS) == 4
+            for port in PORTS:
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection(("127.0.0.1", port))
+        """,
+        passed=3,
+    )
+
+
+def test__mocks_of_the_page__work_with_the_clock(pytester: pytest.Pytester) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "fixtures.md").read_text(encoding="utf-8")
+    recipe = re.search(r"```python no-run\n(def test_with_respx.*?)```", page, re.DOTALL)
+    assert recipe is not None
+    imports = "import httpx\nimport requests\nimport responses\nimport seawall\n\n"
+    pytester.makepyfile(imports + recipe[1])
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:randomly").assert_outcomes(passed=3)
 
 
 def test__plugin__imported__loads_nothing_of_seawall() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from seawall.testing.chaos import chaos
 from seawall.testing.checks import violations
 from seawall.testing.defaults import default_is
 from seawall.testing.leaks import assert_no_leaks
 from seawall.testing.loop import simulate, sleep
 from seawall.testing.proxy import FaultProxy
+from seawall.testing.script import Answer, Received, ScriptedServer
 from seawall.testing.sim.figures import Figures
 from seawall.testing.sim.messages import NetworkError, Request
 from seawall.testing.sim.server import Condition, Server
@@ -17,6 +19,7 @@ from seawall.testing.virtual import VirtualClock, VirtualRuntime
 from seawall.testing.waits import no_waits
 
 __all__ = [
+    "Answer",
     "Bandwidth",
     "Condition",
     "Down",
@@ -25,8 +28,10 @@ __all__ = [
     "Latency",
     "LimitData",
     "NetworkError",
+    "Received",
     "Request",
     "ResetPeer",
+    "ScriptedServer",
     "Server",
     "Simulation",
     "Slicer",
@@ -36,6 +41,7 @@ __all__ = [
     "VirtualClock",
     "VirtualRuntime",
     "assert_no_leaks",
+    "chaos",
     "check_store",
     "default_is",
     "no_waits",
