@@ -67,6 +67,8 @@ FEATURES: Final = (
     "failing stores",
 )
 
+LONG: Final = bytes(100_000)
+"""The body of an error, longer than anybody reads ahead: the answer has to be let go."""
 LONGEST_TROUBLE: Final = 20.0
 """Seconds in which servers misbehave, after two in which they do not."""
 CALM: Final = 450.0
@@ -251,7 +253,7 @@ def latency_of(scenario: Scenario, chance: Random) -> float | Callable[[Random],
 
 def troubles_of(scenario: Scenario, server: int) -> list[tuple[float, float, Condition]]:
     """When what is wrong with a server."""
-    chance = scenario.chance(f"trouble {server}")
+    chance, long = scenario.chance(f"trouble {server}"), scenario.chance(f"long errors {server}")
     kinds = [kind for kind in _TROUBLES if scenario.has(kind)]
     found: list[tuple[float, float, Condition]] = []
     for _ in range(chance.randint(1, 4)):
@@ -265,6 +267,8 @@ def troubles_of(scenario: Scenario, server: int) -> list[tuple[float, float, Con
             told = {"content-type": "application/json"}
             fields["headers"] = {**fields.get("headers", {}), **told}
             fields["body"] = chance.choice((b'{"error": "insufficient_quota"}', b'{"error": "too many"}'))
+        if "errors" in fields and "body" not in fields and scenario.has("bodies") and long.random() < 0.5:
+            fields["body"] = LONG
         if scenario.has("replicas") and chance.random() < 0.5:
             fields["replica"] = 0
         start = 2 + chance.random() * LONGEST_TROUBLE
