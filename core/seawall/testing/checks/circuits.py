@@ -66,25 +66,39 @@ class _Follower:
         call = sending.call
         is_last = sending is call.sendings[-1]
         stopped = is_last and call.report is not None and call.report.reason == "" and call.ended == now
+        ending = call.report.ending if stopped and call.report is not None else None
+        wrong = None
+        if ending is not None and ending.name == "REFUSED" and not self.evidence.exempt(call, "breaker"):
+            wrong = self._lets_in(circuit, now)
         if stopped and sending.status is not None and sending.status >= 400:
             if self.evidence.meaning(sending).verdict == SUCCESS:
                 circuit.headers(sending, now)
-        if stopped and call.report is not None and call.report.ending is not None:
-            if call.report.ending.name == "REFUSED" and not self.evidence.exempt(call, "breaker"):
-                circuit.look(now)
-                if circuit.state == "closed" and not self._opens(circuit, now):
-                    return f"no retry since the circuit refuses, but it is closed: {call}"
+        return None if wrong is None else f"no retry since the circuit refuses, but it {wrong}: {call}"
+
+    def _lets_in(self, circuit: Circuit, now: float) -> str | None:
+        """Why the circuit would not refuse a retry at this instant; None: it would."""
+        circuit.look(now)
+        if circuit.state == "closed" and not self._opens(circuit, now):
+            return "is closed"
+        if circuit.state == "half_open" and len(circuit.probes) < self.config.half_open_max_requests:
+            if self._rung(circuit, now):  # it is open again
+                return None
+            return f"has {len(circuit.probes)} probes out"
         return None
 
     def _opens(self, circuit: Circuit, now: float) -> bool:
-        """Do attempts open it whose own clock rings at this instant? They count before they end."""
+        """Do attempts open it whose own clock rings at this instant?"""
+        return circuit.would_open(self._rung(circuit, now), now)
+
+    def _rung(self, circuit: Circuit, now: float) -> int:
+        """Failures by attempts of this phase whose own clock rings at this instant: they count before they end."""
         rung = 0
         for sending, phase in circuit.phases.items():
             attempt = getattr(self.evidence.policy(sending.call).timeouts, "attempt", None)
             if phase == circuit.phase and sending.headers_at is None and isinstance(attempt, float):
                 is_over = now >= sending.at + attempt - EPSILON
                 rung += is_over and circuit.weigh(self.evidence.verdict(sending)) == FAILURE
-        return circuit.would_open(rung, now)
+        return rung
 
     def _ended(self, circuit: Circuit, now: float, sending: Sending) -> None:
         meaning = self.evidence.verdict(sending)
@@ -99,8 +113,9 @@ class _Follower:
         if reason not in ("circuit open", "half-open limit", "isolated"):
             return None
         wrong = circuit.refused(reason, now)
-        if circuit.state == "closed" and reason == "circuit open" and self._opens(circuit, now):
-            wrong = None
+        if wrong is not None and reason == "circuit open":
+            if self._opens(circuit, now) if circuit.state == "closed" else self._rung(circuit, now):
+                wrong = None
         told = call.error.retry_after if isinstance(call.error, CircuitOpen) else None
         if wrong is None and reason == "circuit open" and told is not None:  # another error tells the server's delay
             wrong = circuit.learn(now + told)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 WITHIN: Final = 10.0
 """Real seconds the other thread may take. It needs microseconds, unless the machine has no time for it."""
-_EVERY: Final = 11
-"""One of so many visits of user code is looked at: it costs as much as a call."""
+_EVERY: Final = 41
+"""One of so many visits of user code is looked at: on a busy machine, a look takes as long as ten calls."""
 _FAILS: Final = 5
 
 
