@@ -98,7 +98,10 @@ class Registry:
         """Forget who is like new until there is a place: more than one, where operators took places beyond the cap."""
         now = self._clock.monotonic()
         for _ in range(min(_LOOKS, len(self._states))):
-            key, state = self._oldest()
+            oldest = self._oldest()
+            if oldest is None:  # finalisers took them all
+                return True
+            key, state = oldest
             is_like_new = state.is_like_new(now)
             if self._states.pop(key, None) is not state:  # a finaliser came in between
                 continue
@@ -110,11 +113,11 @@ class Registry:
                 return True
         return False
 
-    def _oldest(self) -> tuple[Key, HostState]:
+    def _oldest(self) -> tuple[Key, HostState] | None:
         # Not next(iter(…)), nor a loop over several: a finaliser between two steps may make a host.
         for key in self._states:
             return key, self._states[key]
-        raise LookupError("no hosts")
+        return None
 
     def _strangers(self, effective: Effective) -> HostState:
         if self._overflow is None:

@@ -84,6 +84,11 @@ def test__inside__the_deadline_is_lowered_to_what_the_operation_may_take(way: Wa
 # -- off -------------------------------------------------------------------------------------------
 
 
+def test__no_function__is_refused_in_aexecute_too() -> None:
+    with pytest.raises(TypeError, match=r"operation=5: give a function"):
+        asyncio.run(gateway().aexecute("primary", 5))  # type: ignore[arg-type]
+
+
 @both
 def test__disabled__runs_as_if_nothing_were_there(way: Way) -> None:
     resilience = gateway(only(retry=at_once()))

@@ -6,6 +6,7 @@ import random
 import threading
 import tracemalloc
 from collections.abc import Callable
+from weakref import ref
 
 import pytest
 
@@ -16,9 +17,11 @@ from seawall.flow import run
 from seawall.host import HostState
 from seawall.hub import Hub
 from seawall.outcome import Reason
+from seawall.policies.breaker import Closed
 from seawall.registry import Registry
 from seawall.testing import VirtualClock, simulate
 from tests.core.stage import (
+    HOST,
     Answer,
     Peer,
     Stage,
@@ -351,6 +354,76 @@ def test__two_threads_meet_a_host_at_once__have_one_state() -> None:
         quicker = call_to(town.resilience, "https://first.test").state
     slower.join(10)
     assert found == [quicker]
+
+
+def test__finaliser_forgets_them_all_while_room_is_made__the_new_host_has_a_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    town = Town(only(), 2)
+    registry = town.resilience._registry
+
+    def struck(self: HostState, now: float) -> bool:
+        registry._states.clear()
+        return True
+
+    town.get("first.test", answer(200))
+    town.get("second.test", answer(200))
+    monkeypatch.setattr(HostState, "is_like_new", struck)
+    town.get("third.test", answer(200))
+    assert [key for key, _ in registry.items()] == [("host", "https://third.test")]
+
+
+def test__finaliser_takes_the_hosts_place_while_its_route_is_made__the_route_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    town = Town(only(), 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "get", lambda self, key: None)
+        town.get("first.test", answer(200))
+    assert not town.resilience.routes
+    town.get("first.test", answer(200))
+    assert len(town.resilience.routes) == 1
+
+
+def test__operator_strikes_in_the_middle_of_a_visit__is_obeyed_at_its_end() -> None:
+    stage = Stage(only(breaker=brittle()), answer(200))
+    stage.get()
+    state = stage.call().state
+    with state._lock:  # as in a signal handler
+        stage.resilience.isolate(HOST)
+        assert type(state.breaker.phase) is Closed
+    state.count_rejection(stage.clock.now)  # the visit that was struck, as it goes on
+    assert stage.host.state == "isolated"
+
+
+class Mortal:
+    """What forks have to know of, and what takes another such thing with it."""
+
+    def __init__(self) -> None:
+        self.other: list[Mortal] = []
+        self.told: list[str] = []
+
+    def before_fork(self) -> None:
+        self.told.append("before")
+        self.other.clear()
+
+    def begin_afresh(self) -> None:
+        self.told.append("afresh")
+        self.other.clear()
+
+
+@pytest.mark.parametrize(("what", "act"), [("_owners", "_before"), ("_heirs", "_in_child")])
+def test__object_that_dies_while_others_are_told_of_a_fork__is_passed_over(
+    what: str, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Mortal(), Mortal()
+    told = one.told = two.told
+    monkeypatch.setattr(forks, what, {ref(one), ref(two)})
+    one.other.append(two)
+    two.other.append(one)
+    del one, two
+    getattr(forks, act)()
+    assert len(told) == 1
 
 
 def test__forked_by_a_listener_just_before_an_attempt__the_child_holds_nothing_for_it() -> None:

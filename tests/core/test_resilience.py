@@ -340,6 +340,7 @@ async def later(*_: object) -> str:
         (lambda: Resilience(hard_deadlines=1), TypeError, ["hard_deadlines=1", "True or False"]),
         (lambda: Resilience(key="x"), TypeError, ["key='x'", "not callable"]),
         (lambda: Resilience(key=later), TypeError, ["key", "async"]),
+        (lambda: Resilience({"api.a.test": Policy()}), ValueError, ["'api.a.test'", "scheme", "https://"]),
         (lambda: Resilience(name=3), TypeError, ["name=3", "string"]),
         (lambda: Resilience({"https://a.test/v1/*": Policy()}), ValueError, ["/v1/*", "without a wildcard"]),
         (lambda: Resilience().isolate("api.test"), ValueError, ["'api.test'", "https://api.test"]),

@@ -96,6 +96,19 @@ def test__wait__woken_early__leaves_no_timer_in_the_loop() -> None:
 
 
 @everywhere
+def test__wait__woken_by_a_thread_that_comes_after_the_end_of_the_loop__nothing_happens(backend: str) -> None:
+    kept: list[Callable[[], None]] = []
+
+    class Kept(Ticket):
+        def on_wake(self, wake: Callable[[], None]) -> None:
+            kept.append(wake)
+            super().on_wake(wake)
+
+    go(backend, lambda: Loops().wait(Kept(0), 0.01))
+    assert [wake() for wake in kept] == [None]  # type: ignore[func-returns-value]
+
+
+@everywhere
 def test__wait__many_tasks_of_one_loop_go_on_meanwhile(backend: str) -> None:
     async def scenario() -> float:
         started = time.monotonic()

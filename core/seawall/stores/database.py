@@ -68,10 +68,10 @@ class Database:
 
     def close(self) -> None:
         """Close what is idle. The next operation opens the file again."""
-        while self._idle:
+        while True:
             try:
                 connection = self._idle.pop()
-            except IndexError:  # another thread was quicker
+            except IndexError:  # that was the last: other threads take and close them too
                 return
             connection.close()
 

@@ -22,7 +22,7 @@ from seawall.degrading import journey
 from seawall.flow import Failed
 from seawall.outcome import Reason, Rejection
 from seawall.testing.loop import sleep
-from tests.core.stage import Stage, answer, brittle, fault, hang, one_at_a_time, only, steady, word
+from tests.core.stage import HOST, Stage, answer, brittle, fault, hang, one_at_a_time, only, steady, word
 
 
 class Asked:
@@ -289,6 +289,13 @@ def test__simplified__no_function__raises(wrong: Any) -> None:
 def test__policy__degrade__takes_steps_only(wrong: Any) -> None:
     with pytest.raises(TypeError, match="give"):
         Policy(degrade=wrong)
+
+
+def test__none__switches_the_steps_of_the_less_specific_off() -> None:
+    policies = {"all://": only(degrade=[SimplifiedResponse(lambda request, error: CANNED)]), HOST: Policy(degrade=None)}
+    stage = Stage(policies, answer(503))
+    result, call = play(stage)
+    assert (word(result), call.served_from) == (503, "origin")
 
 
 def test__failed_without_steps__nothing_is_made() -> None:

@@ -308,6 +308,19 @@ def test__waiter_that_stepped_aside__its_place_in_the_line_is_taken(way: str) ->
     assert len(owners) == 1
 
 
+def test__waiter_that_left_and_asks_again__stands_at_the_end() -> None:
+    state = BulkheadState(Bulkhead(max_concurrent=1))
+    held = crowd(state, 1)
+    left, other = state.line_up(None, 0), state.line_up(None, 0)
+    assert isinstance(left, Ticket)
+    state.queue.leave(left)
+    again = state.line_up(left, 1)
+    assert isinstance(again, Ticket)
+    assert state.queue.waiting == [other, again]
+    assert again is not left
+    del held
+
+
 def test__peak__is_the_most_at_a_time() -> None:
     state = BulkheadState(Bulkhead(max_concurrent=5))
     owners = crowd(state, 4)

@@ -164,3 +164,15 @@ def test__store__after_a_fork__serves_parent_and_child_even_if_its_lock_was_held
     assert os.waitstatus_to_exitcode(status) == 0
     assert store.get(key, 1000.0) == b"before"
     assert store.get(other, 1000.0) == (b"child" if store.survives else None)
+
+
+def test__memory__struck_in_the_middle__is_a_miss_and_what_was_dropped_is_gone_afterwards() -> None:
+    store, key = MemoryStore(), b"k" * 32
+    store.put(key, b"good", 1000.0, 1010.0, 10, 10_000)
+    with store._lock:  # as a finaliser finds it
+        assert store.get(key, 1000.0) is None
+        store.put(b"o" * 32, b"other", 1000.0, 1010.0, 10, 10_000)
+        store.drop(key[:16])
+    assert store.get(b"o" * 32, 1000.0) is None
+    assert store.get(key, 1000.0) is None
+    assert len(store) == 0
