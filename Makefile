@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench soak behaviour docs pictures fuzz mutants prove-bugs prove
+.PHONY: help setup test demo check bench soak behaviour docs pictures fuzz interleave mutants prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -39,6 +39,9 @@ fuzz:  ## what reads outside data, fuzzed for a while (ARGS: seconds for each, n
 
 mutants:  ## change the core one step at a time and see whether a test minds (ARGS: modules, tests)
 	@$(DEV) mutants $(ARGS)
+
+interleave:  ## the ways in which two threads can come together, under frontrun (ARGS: names of scenes)
+	@$(DEV) interleave $(ARGS)
 
 prove-bugs:  ## make bugs that others had, one at a time, and see what catches them (ARGS: names)
 	@$(DEV) prove-bugs $(ARGS)

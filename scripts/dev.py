@@ -204,6 +204,16 @@ def mutants(arguments: Sequence[str]) -> int:
     return run([str(python), "scripts/mutants.py", *arguments])
 
 
+def interleave(arguments: Sequence[str]) -> int:
+    """play the ways in which two threads can come together, under frontrun; arguments: names of scenes"""
+    place = ROOT / ".venv-interleave"  # as .venv-fuzz: for few platforms
+    commands = place / BIN.name
+    if not (commands / "frontrun").exists() and (status := make(place, ["-e", ".", "--group", "interleave"])):
+        shutil.rmtree(place, ignore_errors=True)
+        return status
+    return run([str(commands / "frontrun"), str(commands / "python"), "scripts/interleave.py", *arguments])
+
+
 def prove_bugs(arguments: Sequence[str]) -> int:
     """make each bug of tests/seeded/bugs.py and see what catches it; arguments: names of bugs"""
     return setup() or run([PYTHON, "scripts/prove_bugs.py", *arguments])
@@ -235,6 +245,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "docs": docs,
     "pictures": pictures,
     "fuzz": fuzz,
+    "interleave": interleave,
     "mutants": mutants,
     "prove-bugs": prove_bugs,
     "prove": prove,
