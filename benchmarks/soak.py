@@ -29,7 +29,7 @@ HOSTS, KEPT = 300, 64
 PATIENT = Timeouts(attempt=0.5, total=2)
 RETRY = Retry(base_delay=0.01, max_delay=0.1, max_retry_after=1.5)
 POLICIES = (
-    Policy(timeouts=PATIENT, retry=RETRY, degrade=[StaleResponse(coalesce=True, max_entries=200)]),
+    Policy(timeouts=PATIENT, retry=RETRY, degrade=[StaleResponse(coalesce=True, max_bytes=1_000_000)]),
     Policy(timeouts=PATIENT, retry=RETRY, bulkhead=Bulkhead(max_concurrent=4, max_wait=0.5)),
     Policy(timeouts=PATIENT, retry=None, breaker=Breaker(failure_threshold=3, min_failure_span=0)),
     Policy(timeouts=Timeouts(total=1), retry=RETRY, breaker=None, budget=None, bulkhead=Bulkhead(max_concurrent=1)),
