@@ -5,9 +5,9 @@ operator, number, name, argument or word changed, and a variable says which one 
 mutmut collects the tests anew for each mutant: here pytest collects once, every test is run once to see which functions
 it reaches, and then each mutant gets a fork in which those tests run, nearest first, until one fails.
 
-A module is named as in the source: `policies/breaker`, `host`; none means all. Paths under tests/ are run instead of
-those chosen here. A mutant that no test minds fails the command, unless tests/mutants/equivalent.txt says why nobody
-could; so does an entry there that is not needed any more.
+A module is named as in the source, or a function of it: `policies/breaker`, `host:HostState.admit`; none means all.
+Paths under tests/ are run instead of those chosen here. A mutant that no test minds fails the command, unless
+tests/mutants/equivalent.txt says why nobody could; so does an entry there that is not needed any more.
 """
 
 import difflib
@@ -48,7 +48,8 @@ SECONDS = 2.0
 
 
 NEAREST = 300
-"""Tests that are run for a mutant: of those that reach its function, the ones that reach the fewest others."""
+"""Tests that are run first, of those that reach a function: the ones that reach the fewest others. What is in the
+list of equivalents is spared the rest."""
 
 
 class Mutant(NamedTuple):
@@ -58,8 +59,8 @@ class Mutant(NamedTuple):
     """Where, and the lines taken away and put in."""
 
 
-def generate(tree: Path, module: str) -> list[Mutant]:
-    """Put the module with all its mutants into the tree."""
+def generate(tree: Path, module: str, functions: set[str]) -> list[Mutant]:
+    """Put the module with all its mutants into the tree; those of these functions, or of all, are to be run."""
     file = f"core/seawall/{module}.py"
     made = import_module("mutmut.mutation.file_mutation").mutate_file_contents(file, (ROOT / file).read_text("utf-8"))
     (tree / file).write_text(made.code, "utf-8")
@@ -68,6 +69,8 @@ def generate(tree: Path, module: str) -> list[Mutant]:
     for name in made.mutant_names:
         mangled = name.rpartition("__mutmut_")[0]
         where = mangled.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
+        if functions and where not in functions:
+            continue
 
         def source(version: str, where: str = where) -> list[str]:
             span = spans[version]
@@ -87,6 +90,7 @@ class Loop:
 
     def __init__(self, mutants: dict[str, list[Mutant]]) -> None:
         self.mutants = mutants
+        self.equivalent = equivalents()
         self.survivors: list[Mutant] = []
         self.figures: dict[str, Counter[str]] = {}
         self.broken = False
@@ -111,7 +115,8 @@ class Loop:
             began, count = time.monotonic(), Counter[str]()
             for mutant in mutants:
                 items = reached[mutant.function]
-                verdict = self.run_in_fork(mutant.name, items, costs, trampoline) if items else "not reached"
+                most = NEAREST if mutant.diff in self.equivalent else len(items)
+                verdict = self.run_in_fork(mutant.name, items, most, costs, trampoline) if items else "not reached"
                 count[verdict] += 1
                 if verdict in ("survived", "not reached"):
                     self.survivors.append(mutant)
@@ -142,11 +147,11 @@ class Loop:
             reach[item] = len(hits)
         for tests in reached.values():
             tests.sort(key=lambda item: (reach[item], costs[item]))
-            del tests[NEAREST:]
-            tests.sort(key=costs.__getitem__)
+            tests[:NEAREST] = sorted(tests[:NEAREST], key=costs.__getitem__)
+            tests[NEAREST:] = sorted(tests[NEAREST:], key=costs.__getitem__)
         return reached, costs
 
-    def run_in_fork(self, name: str, items: list[Any], costs: dict[Any, float], trampoline: Any) -> str:
+    def run_in_fork(self, name: str, items: list[Any], most: int, costs: dict[Any, float], trampoline: Any) -> str:
         """The test that kills it goes to the front: it is likely to kill the function's other mutants."""
         reading, writing = os.pipe()
         child = os.fork()
@@ -155,7 +160,7 @@ class Loop:
             try:
                 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
                 trampoline.set_mutant_under_test(name)
-                for number, item in enumerate(items):
+                for number, item in enumerate(items[:most]):
                     limit = SECONDS + 10 * costs[item]
                     signal.setitimer(signal.ITIMER_VIRTUAL, limit)
                     signal.setitimer(signal.ITIMER_REAL, 30 * limit)  # waiting for a lock takes no processor time
@@ -188,19 +193,22 @@ def equivalents() -> Counter[str]:
 
 def main(arguments: Sequence[str]) -> int:
     tests = [argument for argument in arguments if argument.startswith("tests/")] or ["tests/core"]
-    modules = [argument for argument in arguments if not argument.startswith("tests/")] or list(MODULES)
+    wanted: dict[str, set[str]] = {}
+    for argument in [argument for argument in arguments if not argument.startswith("tests/")] or MODULES:
+        module, _, function = argument.partition(":")
+        wanted.setdefault(module, set()).update({function} - {""})
     with tempfile.TemporaryDirectory() as tree:
-        return judge(Path(tree), modules, tests)
+        return judge(Path(tree), wanted, tests)
 
 
-def judge(tree: Path, modules: Sequence[str], tests: Sequence[str]) -> int:
+def judge(tree: Path, wanted: dict[str, set[str]], tests: Sequence[str]) -> int:
     shutil.copytree(ROOT / "core", tree / "core")
     shutil.copytree(ROOT / "tests", tree / "tests")
     shutil.copy(ROOT / "pyproject.toml", tree)
     os.chdir(tree)
     # Hypothesis: the same examples each time, and no database of them.
     os.environ |= {"CI": "true", "MUTANT_UNDER_TEST": ""}
-    loop = Loop({module: generate(tree, module) for module in modules})
+    loop = Loop({module: generate(tree, module, functions) for module, functions in wanted.items()})
     options = [
         "-o",
         "addopts=--import-mode=importlib",
@@ -219,7 +227,8 @@ def judge(tree: Path, modules: Sequence[str], tests: Sequence[str]) -> int:
         print("the tests do not pass without a mutant")
         return 2
     found = Counter(mutant.diff for mutant in loop.survivors)
-    listed = Counter({diff: n for diff, n in equivalents().items() if diff.partition(" ")[0] in modules})
+    places = {mutant.diff.partition("\n")[0] for mutants in loop.mutants.values() for mutant in mutants}
+    listed = Counter({diff: n for diff, n in loop.equivalent.items() if diff.partition("\n")[0] in places})
     for diff in (found - listed).elements():
         print(f"\nSURVIVED\n{diff}")
     for diff in (listed - found).elements():

@@ -244,3 +244,22 @@ def test__retry_refused__raised_as_out_of_attempts_not_as_unrepeatable(step: Ste
         assert isinstance(error, ResilienceError)
         assert not isinstance(error, NonRetryable), by
         assert error.attempts == 1
+
+
+@pytest.mark.parametrize(("left", "ends"), [(2.9, 503), (3.1, 200)])
+def test__deadline__leaves_less_than_the_host_usually_takes__no_attempt_is_started(left: float, ends: int) -> None:
+    stage = Stage(only(retry=steady()), answer(after=2))
+    for _ in range(20):
+        stage.get()
+    stage.script(answer(503), answer(200))
+    with stage.clock.as_process_clock(), deadline(left):
+        call = stage.call()
+    assert word(stage.together(run(call, stage.peer))[0]) == ends
+
+
+def test__servers_delay__is_spread_over_half_of_what_the_deadline_leaves_at_most() -> None:
+    stage = Stage(only(retry=steady(max_delay=10)), answer(503, retry_after="2"), answer(200), u=0.5)
+    with stage.clock.as_process_clock(), deadline(2.4):
+        call = stage.call()
+    assert word(stage.together(run(call, stage.peer))[0]) == 200
+    assert stage.times == [0, pytest.approx(2.1)]

@@ -330,3 +330,85 @@ def test__adaptive_budget__learns_from_retries_that_reached_the_network(verdict:
     stage.clock.advance(60)
     paid(stage, verdict, 1)
     assert stage.host.budget_refill_rate == pytest.approx(rate)
+
+
+# -- what a refusal says, and when there is nothing to ask -----------------------------------------
+
+
+def full(**figures: Any) -> Stage:
+    stage = Stage(only(bulkhead=one_at_a_time(**figures)))
+    stage.hold()
+    return stage
+
+
+def closed() -> Stage:
+    stage = Stage(only())
+    stage.call()
+    stage.resilience.close(0)
+    return stage
+
+
+def probed() -> Stage:
+    stage = opened()
+    stage.clock.advance(10)
+    stage.hold()
+    return stage
+
+
+def opened() -> Stage:
+    stage = Stage(only(breaker=brittle()), fault())
+    stage.together(stage.start(), stage.start())
+    return stage
+
+
+def isolated() -> Stage:
+    stage = Stage(only(breaker=brittle()))
+    stage.call()
+    stage.resilience.isolate(HOST)
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason", "limit", "entered", "wait"),
+    [
+        (lambda: full(max_wait=0), Reason.BULKHEAD_FULL, 0, None, None),
+        (lambda: full(max_queue=0), Reason.BULKHEAD_FULL, 5, None, None),
+        (closed, Reason.CLOSED, None, None, None),
+        (opened, Reason.CIRCUIT_OPEN, None, 3, 7),
+        (probed, Reason.HALF_OPEN_LIMIT, 1, 3, 90 - 3),
+        (isolated, Reason.ISOLATED, None, 3, None),
+    ],
+    ids=["no wait", "no queue", "closed", "open", "half open", "isolated"],
+)
+def test__refusal__names_the_host_the_figure_that_was_reached_and_since_when(
+    stage: Any, reason: Reason, limit: float | None, entered: float | None, wait: float | None
+) -> None:
+    played = stage()
+    played.clock.advance(3)
+    refusal = played.get()
+    assert (refusal.reason, refusal.host, refusal.limit) == (reason, played.call().state.name, limit)
+    assert refusal.wait(played.clock.now) == wait
+    since = None if refusal.since is None else played.clock.wall() - refusal.since
+    assert since == (None if entered is None else pytest.approx(entered))
+
+
+def test__calm__only_while_a_permit_is_all_there_is_to_ask_for() -> None:
+    stage = Stage(only(breaker=brittle(), retry=steady(max_retries=0)), fault())
+    state = stage.call().state
+    assert state.is_calm is True
+    stage.together(stage.start(), stage.start())
+    assert state.is_calm is False
+    stage.clock.advance(10)
+    stage.script(answer())
+    stage.get()
+    assert state.is_calm is True
+    stage.close_gate(5)
+    assert state.is_calm is False
+    stage.resilience.reset(HOST)
+    assert state.is_calm is True
+    stage.resilience.isolate(HOST)
+    assert state.is_calm is False
+    stage.resilience.restore(HOST)
+    assert state.is_calm is True
+    stage.resilience.close(0)
+    assert state.is_calm is False

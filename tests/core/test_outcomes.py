@@ -9,7 +9,7 @@ import pytest
 from seawall import Attempt, Ending, ErrorKind, Outcome, Verdict
 from seawall.flow import run
 from seawall.outcome import Again, Sent
-from tests.core.stage import Request, Stage, Step, answer, brittle, fault, only, statuses, steady, word
+from tests.core.stage import HOST, Request, Stage, Step, answer, brittle, fault, only, statuses, steady, word
 
 K = ErrorKind
 NO, SAFE, ANY = (1, 1), (2, 1), (2, 2)
@@ -296,6 +296,7 @@ def test__when__sees_each_attempt_and_the_request() -> None:
 
     stage = Stage(only(retry=steady(when=when)), answer(503, after=0.5), answer(429, retry_after="2"), answer(200))
     assert statuses([stage.get()]) == [200]
+    assert {attempt.host for attempt in seen} == {HOST}
     assert [(a.number, a.started, a.duration, a.wait, a.status, a.kind, a.verdict, a.retry_after) for a in seen] == [
         (1, 0, 0.5, 0, 503, K.SERVICE_UNAVAILABLE, Verdict.FAILURE, None),
         (2, 1.5, 0, 1, 429, K.TOO_MANY_REQUESTS, Verdict.THROTTLED, 2),

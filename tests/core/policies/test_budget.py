@@ -222,7 +222,8 @@ def test__adaptive__samples_that_were_judged__are_not_judged_again() -> None:
     budget = adaptive()
     assert run(budget, False, 1) == [pytest.approx(9)]
     assert run(budget, True, 1, start=60) == [pytest.approx(9.9)]
-    settle(budget, 0, 9, now=200)  # with one left over they would be ten
+    settle(budget, 0, 8, now=150)
+    settle(budget, 0, 1, now=200)  # with one left over they would be ten
     assert look(budget, 200) == pytest.approx(9.9)
 
 

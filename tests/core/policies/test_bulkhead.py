@@ -215,6 +215,8 @@ def test__sleep_on__forgets_the_last_wake() -> None:
     ticket = Ticket(0)
     ticket.wake()
     ticket.sleep_on()
+    ticket.wake()
+    ticket.sleep_on()
     ticket.on_wake(lambda: woken.append("up"))
     assert woken == []
     ticket.wake()
