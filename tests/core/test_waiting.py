@@ -50,11 +50,13 @@ def throttle(admission: Admission, seconds: float) -> None:
 # -- the gate --------------------------------------------------------------------------------------
 
 
-def test__gate__holds_back_others_until_it_opens() -> None:
-    stage = Stage(only(retry=steady()))
-    stage.close_gate(5)
+@pytest.mark.parametrize(("seconds", "passed"), [(1, 0.5), (5, 0), (30, 0)])
+def test__gate__holds_back_others_until_it_opens(seconds: float, passed: float) -> None:
+    stage = Stage(only(retry=steady(max_retry_after=30)))
+    stage.close_gate(seconds)
+    stage.clock.advance(passed)
     assert word(stage.get()) == 200
-    assert stage.times == [5]
+    assert stage.times == [seconds]
 
 
 def test__gate__waiters_do_not_start_together() -> None:
@@ -71,13 +73,14 @@ def test__gate_closed_for_longer_than_max_retry_after__refused_at_once() -> None
     stage.close_gate(6)
     rejection = stage.get()
     assert (rejection.reason, rejection.retry_after, stage.now, stage.sent) == (Reason.GATE, 6, 0, [])
-    assert stage.host.rejections == 1
+    assert (rejection.host, stage.host.rejections) == (stage.call().state.name, 1)
 
 
-def test__gate_closed_beyond_the_deadline__refused_at_once() -> None:
+@pytest.mark.parametrize("left", [4, 5])
+def test__gate_closed_beyond_the_deadline__refused_at_once(left: float) -> None:
     stage = Stage(only(retry=steady()))
     stage.close_gate(5)
-    (rejection,) = stage.together(within(stage, 4))
+    (rejection,) = stage.together(within(stage, left))
     assert (rejection.reason, rejection.retry_after, stage.now, stage.sent) == (Reason.GATE, 5, 0, [])
 
 
@@ -382,6 +385,17 @@ def test__bulkhead__time_at_the_gate__is_not_of_the_patience_for_a_permit() -> N
     assert stage.host.acquire_failures == 0
 
 
+def test__bulkhead__what_is_left_of_the_patience__runs_on_after_the_gate() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=5), retry=steady(max_delay=1)), answer(200, after=60), u=0.8)
+    holder = stage.hold()
+
+    async def first() -> tuple[Any, float]:
+        return word(await stage.start()), stage.now  # 4 s in line, until 24.8 at the gate, 1 s in line
+
+    (result, *_) = stage.together(first(), stage.at(4, lambda: throttle(holder, 20)), stage.at(24.5, stage.start))
+    assert result == (Reason.BULKHEAD_TIMEOUT, pytest.approx(25.8))
+
+
 def test__bulkhead__waiter_refused_at_the_gate__leaves_the_line() -> None:
     stage = Stage(only(bulkhead=one_at_a_time(max_wait=5), retry=steady(max_retry_after=10)), answer(200))
     holder = stage.hold()
@@ -508,3 +522,31 @@ def test__inherited_deadline__is_not_given_the_length_of_a_longer_total(seconds:
     stage = Stage(only(timeouts=Timeouts(total=30)), hang())
     (rejection,) = stage.together(within(stage, seconds))
     assert (rejection.reason, rejection.scope, rejection.limit) == (Reason.DEADLINE, "total", None)
+
+
+def test__bulkhead__first_attempt__may_wait_longer_than_retries_may_go_on() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(), retry=steady(max_elapsed=1)))
+    held = stage.hold()
+    assert word(stage.together(stage.start(), stage.at(2, lambda: stage.end(held)))[0]) == 200
+    assert stage.times == [2]
+
+
+def test__bulkhead__full_at_the_instant_after_which_no_retry_starts__the_answer_is_the_last_one() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(), retry=steady(max_elapsed=1)), answer(503), answer(200))
+    result, _ = stage.together(stage.start(), stage.at(0.5, stage.hold))
+    assert (word(result), stage.now, stage.host.queue_depth) == (503, 1, 0)
+
+
+def test__bulkhead__refusal_of_who_waited__names_the_host_and_the_patience() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=5)))
+    stage.hold()
+    refusal = stage.get()
+    assert (refusal.reason, refusal.host, refusal.limit) == (Reason.BULKHEAD_TIMEOUT, stage.call().state.name, 5)
+
+
+def test__bulkhead__waiter_that_is_cancelled__is_no_refusal_of_ours() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    stage.hold()
+    stage.line_up().close()
+    host = stage.host
+    assert (host.queue_depth, host.acquire_failures, host.rejections) == (0, 1, 0)

@@ -404,3 +404,14 @@ def test__limit_taken_away__serves_everybody() -> None:
     state.configure(Bulkhead())
     assert state.grant(5) == tickets
     assert len(owners) == 1
+
+
+def test__waiter_that_rejoined__takes_one_place_not_two() -> None:
+    state = BulkheadState(Bulkhead(max_concurrent=1, max_queue=2))
+    owners = crowd(state, 1)
+    ticket = state.line_up(None, 0)
+    assert isinstance(ticket, Ticket)
+    state.queue.step_aside(ticket)
+    assert state.line_up(ticket, 1) is ticket
+    assert isinstance(state.line_up(None, 2), Ticket)
+    assert len(owners) == 1
