@@ -1,4 +1,4 @@
-"""`python -m tests.interleave [SCENE …]`: every pair of operations in every scene, five minutes or more.
+"""`python -m tests.interleave [SCENE …]`: every pair of operations in every scene, half an hour.
 
 All schedules with one switch; with a finaliser in the midst; and for a share of the pairs, taken by chance, those with
 two switches (`--twice 0.02`; 1 takes hours), and those with one between any two instructions (`--every 0.02`).
