@@ -1,6 +1,6 @@
 """Copies of the tree to break, one edit at a time, and commands that run there and never hang.
 
-What scripts/prove_spec.py and scripts/prove_bugs.py have in common.
+What scripts/prove_spec.py, scripts/prove_bugs.py and scripts/show_bug.py have in common.
 """
 
 import os

@@ -45,8 +45,6 @@ NOT_THESE = (
 )
 SECONDS = 2.0
 """Of processor time for a test, and ten times what it takes without a mutant; more is an endless loop."""
-
-
 NEAREST = 300
 """Tests that are run first, of those that reach a function: the ones that reach the fewest others. What is in the
 list of equivalents is spared the rest."""
@@ -210,17 +208,9 @@ def judge(tree: Path, wanted: dict[str, set[str]], tests: Sequence[str]) -> int:
     os.environ |= {"CI": "true", "MUTANT_UNDER_TEST": ""}
     loop = Loop({module: generate(tree, module, functions) for module, functions in wanted.items()})
     options = [
-        "-o",
-        "addopts=--import-mode=importlib",
-        "-p",
-        "no:terminal",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "faulthandler_timeout=0",
-        "-k",
-        " and ".join(f"not {t}" for t in NOT_THESE),
-    ]
+        "-o", "addopts=--import-mode=importlib", "-p", "no:terminal", "-p", "no:cacheprovider",
+        "-o", "faulthandler_timeout=0", "-k", " and ".join(f"not {name}" for name in NOT_THESE),
+    ]  # fmt: skip
     options += [f"--ignore-glob={tree}/{pattern}" for pattern in LEFT_OUT]
     status = int(import_module("pytest").main([*options, *tests], plugins=[loop]))
     if status or loop.broken:

@@ -34,6 +34,12 @@ class Bug(NamedTuple):
     new: str
 
 
+def known() -> tuple[list[Bug], dict[str, tuple[str, ...]]]:
+    """The bugs, in the order of the file, and the tests named for each file they are in."""
+    told = runpy.run_path(str(BUGS))
+    return [Bug(*entry) for entry in told["BUGS"]], told["TESTS"]
+
+
 class Seen(NamedTuple):
     by_simulator: bool
     by_tests: bool
@@ -55,12 +61,11 @@ def prove(bug: Bug, tests: Sequence[str], copies: Copies) -> Seen:
 
 def main(wanted: Sequence[str]) -> int:
     started = time.monotonic()
-    known = runpy.run_path(str(BUGS))
-    bugs = [Bug(*entry) for entry in known["BUGS"] if not wanted or entry[0] in wanted]
+    all_bugs, tests = known()
+    bugs = [bug for bug in all_bugs if not wanted or bug.name in wanted]
     if unknown := set(wanted) - {bug.name for bug in bugs}:
         print(f"no such bug: {', '.join(sorted(unknown))}")
         return 2
-    tests: dict[str, tuple[str, ...]] = known["TESTS"]
     named = sorted({test for bug in bugs for test in tests[bug.file]})
     with tempfile.TemporaryDirectory(prefix="prove-bugs-") as place, ThreadPoolExecutor(AT_A_TIME) as pool:
         copies = Copies(Path(place))

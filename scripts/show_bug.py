@@ -5,7 +5,6 @@ what replays it; the replay then runs with the bug and without it. Fails unless 
 """
 
 import re
-import runpy
 import shlex
 import sys
 import tempfile
@@ -13,23 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.edited import ROOT, Copies, run
+from scripts.prove_bugs import LONGEST, known
 
 REPLAY = re.compile(r"^replay: python (.+)$", re.MULTILINE)
-LONGEST = 300.0
 
 
 def show(name: str, arguments: Sequence[str] = ("-m", "seawall.testing")) -> int:
     """Run the simulator with these arguments where the bug is, then what it says replays the failure."""
-    bugs = {bug[0]: bug for bug in runpy.run_path(str(ROOT / "tests" / "seeded" / "bugs.py"))["BUGS"]}
+    bugs = {bug.name: bug for bug in known()[0]}
     if name not in bugs:
         print(f"no such bug: {name}; there are {', '.join(bugs)}")
         return 2
-    _, does, file, old, new = bugs[name]
-    print(f"{name}: {does}, by an edit of {file}")
+    bug = bugs[name]
+    print(f"{name}: {bug.does}, by an edit of {bug.file}")
     with tempfile.TemporaryDirectory(prefix="show-bug-") as place:
         copies = Copies(Path(place))
         copies.begin(("-c", "pass"), longest=LONGEST)
-        with copies.edited(file, old, new) as root:
+        with copies.edited(bug.file, bug.old, bug.new) as root:
             said = run(arguments, root, LONGEST).said
             print(said, end="")
             found = REPLAY.search(said)

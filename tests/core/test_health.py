@@ -31,8 +31,6 @@ from seawall.health.model import BreakerHealth, BudgetHealth, BulkheadHealth
 from tests.core.operations import Operation, gateway
 from tests.core.stage import HOST, Stage, answer, brittle, call_to, fault, one_at_a_time, only, purse, steady, visit
 
-OTHER = "https://other.test"
-
 
 def health(stage: Stage) -> Health:
     return stage.resilience.health()

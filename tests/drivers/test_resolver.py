@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -16,8 +16,6 @@ from seawall.drivers import resolver
 from seawall.drivers.aside import Aside
 from seawall.drivers.threads import Threads
 from seawall.runtime import OutOfTime, run_sync
-
-Resolve = Callable[..., Any]
 
 
 class Names:

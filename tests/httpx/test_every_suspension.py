@@ -8,7 +8,6 @@ own locks, bare clients do the same) it may be lost; and closing a coroutine let
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import socket
 import ssl
@@ -27,7 +26,10 @@ from httpx_resilience import AsyncResilientTransport, _backend
 from seawall import Bulkhead, Policy, Resilience, Retry, Timeouts, TokenBudget, events
 from seawall.admission import Admission
 from seawall.drivers import resolver
+from tests.core.interrupting import quick_collections
 from tests.httpx.suspending import KINDS, NEAR, REFUSED, SLOW, Network, Strike, network, said
+
+__all__ = ["quick_collections"]
 
 CORES = {httpx: httpcore, httpx2: httpcore2}
 everywhere = pytest.mark.parametrize(
@@ -216,14 +218,6 @@ SCENARIOS = [
     Scenario("in line", OK, act=in_line, before=Scene.hold, bulkhead=ONE),
     Scenario("one at a time, retried", SORRY, OK, bulkhead=ONE),
 ]
-
-
-@pytest.fixture
-def quick_collections() -> Any:
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 async def struck(scene: Scene, act: Act, strike: Strike, backend: str) -> None:

@@ -5,24 +5,20 @@ Here the operations that every call makes are paired; `make prove ARGS=interleav
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 
 import pytest
 
+from tests.core.interrupting import quick_collections
 from tests.interleave.exploring import Scene, explore, explore_inside
 from tests.interleave.others import only_errors
 from tests.interleave.scenes import SCENES
 from tests.interleave.switching import Deadlock, TurnLock
 
+__all__ = ["quick_collections"]
 
-@pytest.fixture(autouse=True)
-def quick_collections() -> Iterator[None]:
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+pytestmark = pytest.mark.usefixtures("quick_collections")
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seawall import SimplifiedResponse
+from seawall import FallbackProvider, SimplifiedResponse
 from seawall.testing.checks.evidence import EPSILON, SUCCESS, Evidence
 from seawall.testing.loop import Cancelled
 from seawall.testing.sim.messages import NetworkError
@@ -36,7 +36,7 @@ def losses(evidence: Evidence, call: CallSeen) -> Iterator[str]:
     if steps and isinstance(steps[-1], SimplifiedResponse):
         if isinstance(call.error, NetworkError) or (response is not None and response.status >= 500):
             yield "no way to degrade was asked, and there is one that always answers"
-    if any(hasattr(step, "origins") for step in steps):  # another provider takes its time
+    if any(isinstance(step, FallbackProvider) for step in steps):  # another provider takes its time
         return
     if response is not None and response.source in ("stale", "simplified"):
         last = own[-1].ended_at if own else None
