@@ -281,16 +281,3 @@ def check(world: World) -> list[str]:
     if state.is_calm != (type(phase) is Closed and state.gate <= world.now and not state.is_closed):
         wrong.append(f"calm is {state.is_calm}")
     return wrong
-
-
-def leave_all(world: World) -> list[str]:
-    """Everybody goes; what is left?"""
-    state = world.state
-    for ticket in world.tickets:
-        state.leave(ticket, world.now, refused=False)
-    for admission in (*world.mine, *world.fresh):
-        if admission is not None:
-            admission.abandon()
-    snapshot, queue = state.snapshot(), state.bulkhead.queue
-    left = (snapshot.in_flight, snapshot.queue_depth, len(queue.granted), len(state.bulkhead.dead))
-    return [] if left == (0, 0, 0, 0) else [f"left behind: {left}"]
