@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: help setup test demo check bench soak behaviour docs pictures fuzz interleave mutants prove-bugs prove
+.PHONY: oldest wheel help setup test demo check bench soak behaviour docs pictures fuzz interleave mutants prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -48,3 +48,9 @@ prove-bugs:  ## make bugs that others had, one at a time, and see what catches t
 
 prove:  ## run the long proofs, half an hour or more (ARGS name some of them)
 	@$(DEV) prove $(ARGS)
+
+oldest:  ## the mounts' tests on the oldest clients that are allowed
+	@$(DEV) oldest $(ARGS)
+
+wheel:  ## build it, install it elsewhere, and see that it works
+	@$(DEV) wheel

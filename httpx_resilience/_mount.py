@@ -51,7 +51,7 @@ def parts(client: Any) -> tuple[type[Any], dict[Any, Any]]:
         return ResilientTransport, client._mounts
     if isinstance(client, library.async_client):
         return AsyncResilientTransport, client._mounts
-    raise TypeError(f"mount: {type(client).__qualname__} is not a client: give an httpx.Client or httpx.AsyncClient")
+    raise TypeError(f"{type(client).__qualname__} is not a client: give an httpx.Client or httpx.AsyncClient")
 
 
 def is_ours(transport: Any) -> bool:

@@ -28,7 +28,7 @@ def mount(session: S, resilience: Given = None) -> S:
 def unmount(session: S) -> S:
     """Take seawall out of a session again. One that was never mounted stays as it is."""
     if not isinstance(session, Session):
-        raise TypeError(f"mount: {type(session).__qualname__} is not a session: give a requests.Session")
+        raise TypeError(f"{type(session).__qualname__} is not a session: give a requests.Session")
     for prefix, adapter in session.adapters.items():
         if isinstance(adapter, ResilientAdapter):
             session.adapters[prefix] = adapter.detach()

@@ -183,35 +183,35 @@ def wheel(_arguments: Sequence[str]) -> int:
         return make(Path(place), [".[httpx]"]) or run([python, "-I", "-W", "error", "-c", INSTALLED])
 
 
+def apart(name: str, packages: Sequence[str], command: Sequence[str]) -> int:
+    """Run a command of an environment of its own, for what is there for few platforms, or brings much with it."""
+    place = ROOT / name
+    stamp = place / STAMP.name
+    if not stamp.exists():  # an interrupted setup must not look finished
+        shutil.rmtree(place, ignore_errors=True)
+        if status := make(place, packages):
+            return status
+        stamp.touch()
+    tool, *arguments = command
+    return run([str(place / BIN.name / tool), *arguments])
+
+
 def fuzz(arguments: Sequence[str]) -> int:
     """fuzz what reads outside data, guided by coverage; arguments: seconds for each target (20), names of targets"""
-    place = ROOT / ".venv-fuzz"  # atheris is there for few platforms: no part of what everybody installs
-    python = place / BIN.name / "python"
-    if not python.exists() and (status := make(place, ["-e", ".", "--group", "fuzz"])):
-        shutil.rmtree(place, ignore_errors=True)
-        return status
-    return run([str(python), "scripts/fuzz.py", *arguments])
+    return apart(".venv-fuzz", ["-e", ".", "--group", "fuzz"], ["python", "scripts/fuzz.py", *arguments])
 
 
 def mutants(arguments: Sequence[str]) -> int:
     """change the core one step at a time and see whether a test minds; arguments: modules, tests to run instead"""
-    place = ROOT / ".venv-mutants"  # mutmut needs a fork, and brings a user interface: not for everybody
-    python = place / BIN.name / "python"
     packages = ["-c", "constraints.txt", "--group", "test", "--group", "mutants"]
-    if not python.exists() and (status := make(place, packages)):
-        shutil.rmtree(place, ignore_errors=True)
-        return status
-    return run([str(python), "scripts/mutants.py", *arguments])
+    return apart(".venv-mutants", packages, ["python", "scripts/mutants.py", *arguments])
 
 
 def interleave(arguments: Sequence[str]) -> int:
     """play the ways in which two threads can come together, under frontrun; arguments: names of scenes"""
-    place = ROOT / ".venv-interleave"  # as .venv-fuzz: for few platforms
-    commands = place / BIN.name
-    if not (commands / "frontrun").exists() and (status := make(place, ["-e", ".", "--group", "interleave"])):
-        shutil.rmtree(place, ignore_errors=True)
-        return status
-    return run([str(commands / "frontrun"), str(commands / "python"), "scripts/interleave.py", *arguments])
+    python = str(ROOT / ".venv-interleave" / BIN.name / "python")
+    command = ["frontrun", python, "scripts/interleave.py", *arguments]
+    return apart(".venv-interleave", ["-e", ".", "--group", "interleave"], command)
 
 
 def prove_bugs(arguments: Sequence[str]) -> int:
@@ -220,7 +220,7 @@ def prove_bugs(arguments: Sequence[str]) -> int:
 
 
 def docs(arguments: Sequence[str]) -> int:
-    """build the documentation as a site, in site/; a broken link fails"""
+    """build the documentation as a site, in site/; a broken link between its pages fails"""
     return setup() or run([str(BIN / "zensical"), "build", "--strict", *arguments])
 
 

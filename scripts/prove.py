@@ -33,6 +33,9 @@ PROOFS = {
         (*PYTEST, "tests/outbox/test_kills.py"),
         {"SEAWALL_KILLS": "1000"},
     ),
+    "payments": Proof(
+        "nothing unsafe goes out twice without a key, a 429, or proof that nothing was sent", ("-m", "tests.payments")
+    ),
     "leaks": Proof(
         "nobody is given an answer that is not theirs, too old or untrue",
         (*PYTEST, "tests/core/degrade/test_leaks.py", "-k", "nobody_is"),

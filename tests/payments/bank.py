@@ -143,7 +143,7 @@ class Books(NamedTuple):
     attempts: int
     repeated: int
     effects: int
-    doubled: int
+    doubled_safe: int
     """Of safe methods without a key, where twice is once."""
 
 
@@ -179,5 +179,5 @@ def check(calls: list[Payment], retries: int = RETRIES) -> Books:
         attempts=sum(len(call.seen) for call in calls),
         repeated=sum(len(call.seen) > 1 for call in calls),
         effects=sum(call.effects for call in calls),
-        doubled=sum(call.effects > 1 for call in calls),
+        doubled_safe=sum(call.effects > 1 for call in calls),
     )

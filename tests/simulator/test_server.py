@@ -142,3 +142,30 @@ def test__same_seed__same_server() -> None:
         return [x.headers_at + x.status for x in many(of, 50)]
 
     assert play(1) == play(1) != play(2)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"errors": 50}, "errors=50: .* at most 1"),
+        ({"hang": -0.1}, "hang=-0.1"),
+        ({"status": "x"}, "status='x'"),
+        ({"slow": 0}, "slow=0"),
+        ({"rate": 0}, "rate=0"),
+        ({"drip": -1}, "drip=-1"),
+        ({"replica": -1}, "replica=-1"),
+    ],
+)
+def test__condition__impossible__says_which_field(given: dict[str, Any], says: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"Condition: {says}"):
+        Condition(**given)
+
+
+def test__server__wrong_times_and_names__says_so() -> None:
+    of: Any = server()
+    with pytest.raises(ValueError, match="from 5 to 2"):
+        of.during(5, 2, Condition(errors=1))
+    with pytest.raises(TypeError, match="give a Condition"):
+        of.during(2, 5, "errors")
+    with pytest.raises(ValueError, match=r"origin='api\.test'"):
+        Server("api.test", start=START)

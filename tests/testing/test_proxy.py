@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx
 import httpx2
@@ -193,10 +194,21 @@ def test__server_gone__connection_is_closed() -> None:
         httpx.get(proxy.url)
 
 
-@pytest.mark.parametrize("upstream", ["localhost", "", "http://"])
-def test__upstream__no_address__says_what_to_give(upstream: str) -> None:
-    with pytest.raises(ValueError, match="give a URL, or host:port"):
+@pytest.mark.parametrize("upstream", ["localhost", "", "http://", None, 8000])
+def test__upstream__no_address__says_what_to_give(upstream: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=r"FaultProxy: upstream=.*: give a URL, or host:port"):
         FaultProxy(upstream)
+
+
+@pytest.mark.parametrize("upstream", ["localhost:0x1", "localhost:99999"])
+def test__upstream__no_port__says_whose(upstream: str) -> None:
+    with pytest.raises(ValueError, match=r"FaultProxy: upstream='localhost:.*[Pp]ort"):
+        FaultProxy(upstream)
+
+
+def test__url__before_it_listens__says_when_there_is_one() -> None:
+    with pytest.raises(RuntimeError, match="once it is entered"):
+        _ = FaultProxy("localhost:80").url
 
 
 @pytest.mark.parametrize(

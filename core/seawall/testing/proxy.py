@@ -39,16 +39,21 @@ class FaultProxy:
         upstream: the server: a URL, or `host:port`.
         seed: of the chance in `toxicity`, jitter and slices: the same seed, the same faults.
         """
-        parts = urlsplit(upstream if "//" in upstream else f"//{upstream}")
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        if not isinstance(upstream, str):
+            raise TypeError(f"FaultProxy: upstream={upstream!r}: give a URL, or host:port")
+        try:
+            parts = urlsplit(upstream if "//" in upstream else f"//{upstream}")
+            port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        except ValueError as error:
+            raise ValueError(f"FaultProxy: upstream={upstream!r}: {error}") from error
         if not parts.hostname or not port:
             raise ValueError(f"FaultProxy: upstream={upstream!r}: give a URL, or host:port")
         self._upstream = parts.hostname, port
         self._scheme = parts.scheme or "http"
         self._chance = random.Random(seed)
         self._toxics: tuple[Toxic, ...] = ()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="seawall-fault-proxy", daemon=True)
+        self._loop: Any = None
+        self._thread: Any = None
         self._listener: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
@@ -58,7 +63,9 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """The server's address, by way of the proxy."""
+        """The server's address, by way of the proxy. Raises RuntimeError before it was entered: it has no port yet."""
+        if not self.port:
+            raise RuntimeError("FaultProxy: it listens once it is entered: with FaultProxy(…) as proxy")
         return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
@@ -92,6 +99,8 @@ class FaultProxy:
         self._run(self._cut())
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="seawall-fault-proxy", daemon=True)
         self._thread.start()
         self._run(self._listen())
         return self
@@ -115,7 +124,7 @@ class FaultProxy:
     def _set(self, toxics: tuple[Toxic, ...]) -> None:
         self._toxics = toxics
         is_down = any(isinstance(toxic, Down) for toxic in toxics)
-        if self._thread.is_alive() and is_down == (self._listener is not None):
+        if self._thread is not None and self._thread.is_alive() and is_down == (self._listener is not None):
             self._run(self._close() if is_down else self._listen())
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:

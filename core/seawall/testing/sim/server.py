@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
+from seawall import _check
 from seawall.outcome import ErrorKind, Sent
 from seawall.testing.sim.messages import BREAKS, HANGS, Exchange, Headers
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from seawall.testing.sim.messages import Request
 
 FOR_EVER: Final = float("inf")
+_SHARES: Final = (
+    "refused", "unreachable", "reset", "hang", "errors", "stragglers", "workers", "breaks", "stalls", "drips",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,17 @@ class Condition:
     replica: int | None = None
     """Only this one is concerned; the others are well."""
 
+    def __post_init__(self) -> None:
+        for share in _SHARES:
+            _check.number(self, share, 0, 1)
+        for times in ("slow", "straggle"):
+            _check.number(self, times, 0, open_below=True)
+        _check.count(self, "status", 100)
+        _check.duration(self, "drip")
+        if self.rate is not None:
+            _check.number(self, "rate", 0, open_below=True)
+        _check.count(self, "replica", 0, optional=True)
+
 
 WELL: Final = Condition()
 
@@ -97,6 +112,8 @@ class Server:
         answer: `answer(request)` gives the body of a good answer, or status, headers and pieces (bytes, or seconds of
             silence before the next).
         """
+        if "://" not in origin:
+            raise ValueError(f"server: origin={origin!r}: give scheme and host, as in https://api.test")
         self.origin = origin
         self._start = start
         self._latency = _steady(latency) if isinstance(latency, int | float) else latency
@@ -111,6 +128,10 @@ class Server:
 
     def during(self, start: float, end: float, condition: Condition) -> Server:
         """What is wrong from second `start` to second `end`. Where two overlap the later said holds."""
+        if not isinstance(condition, Condition):
+            raise TypeError(f"during: {condition!r}: give a Condition")
+        if not start < end:
+            raise ValueError(f"during: from {start!r} to {end!r}: the end has to be later than the start")
         self._conditions.append((self._start + start, self._start + end, condition))
         return self
 
