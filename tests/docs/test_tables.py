@@ -8,9 +8,11 @@ import pytest
 
 import seawall
 from scripts.print_tables import PAGES, ROOT, SECTION, SECTIONS, printed
+from scripts.prove import PROOFS
 from seawall.classification import ERRORS, STATUSES
 from seawall.policies.breaker import TRANSITIONS
 from seawall.snapshot import HostSnapshot
+from seawall.testing.swarm.scenario import FEATURES
 
 DOCS = ROOT / "docs"
 MARKED = [path for path in PAGES if "<!-- printed:" in path.read_text(encoding="utf-8")]
@@ -128,3 +130,17 @@ def test__errors_page__names_every_public_error() -> None:
     }
     missing = {name for name in public if name not in section("errors.md", "tree")}
     assert not missing
+
+
+def names_in(page: str, head: str) -> list[str]:
+    """What the first column of the table with this head names."""
+    table = text_of(page).partition(head)[2].partition("\n\n")[0]
+    return [name for row in table.splitlines() if row for name in re.findall("`(.+?)`", row.split("|")[1])]
+
+
+def test__features_of_the_swarm__are_all_described() -> None:
+    assert sorted(names_in("testing.md", "| feature | what it adds |\n")) == sorted(FEATURES)
+
+
+def test__long_proofs__are_all_described() -> None:
+    assert sorted(names_in("safety.md", "| name | what | figures |\n")) == sorted(PROOFS)
