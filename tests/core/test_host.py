@@ -11,6 +11,7 @@ from seawall import (
     AdaptiveBudget,
     Bulkhead,
     ErrorKind,
+    RetryBudget,
     Verdict,
     override,
 )
@@ -412,3 +413,23 @@ def test__calm__only_while_a_permit_is_all_there_is_to_ask_for() -> None:
     assert state.is_calm is True
     stage.resilience.close(0)
     assert state.is_calm is False
+
+
+@pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE, Verdict.IGNORED])
+def test__mean_hold__is_over_all_that_held_a_permit_however_they_ended(verdict: Verdict) -> None:
+    stage = Stage(only())
+    for seconds in (2, 4, 9):
+        admission = stage.hold()
+        stage.clock.advance(seconds)
+        admission.outcome = outcome(verdict)
+        admission.call.state.settle(admission, verdict, stage.clock.now)
+    assert stage.host.mean_hold == 5
+
+
+def test__budget__only_success_brings_a_deposit() -> None:
+    stage = Stage(only(budget=RetryBudget(ratio=1, start=0, refill_per_minute=0)))
+    for verdict in (Verdict.FAILURE, Verdict.THROTTLED, Verdict.IGNORED):
+        stage.settle(verdict, ErrorKind.CONNECTION_RESET)
+    assert stage.host.budget == 0
+    stage.settle(Verdict.SUCCESS, ErrorKind.NOT_FOUND, 404)
+    assert stage.host.budget == 1
