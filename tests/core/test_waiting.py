@@ -10,6 +10,7 @@ import pytest
 
 from seawall import Bulkhead, Ending, Timeouts, Verdict, deadline, override
 from seawall.admission import Admission
+from seawall.events import BreakerChanged
 from seawall.flow import run
 from seawall.outcome import Reason
 from seawall.policies.bulkhead import CLAIM_WITHIN, Turn
@@ -449,6 +450,18 @@ def test__deadline__permit_comes_back_at_the_last_instant__nothing_is_sent_after
     holder = stage.hold()
     _, rejection = stage.together(stage.at(2, holder.abandon), within(stage, 2))
     assert (word(rejection), stage.sent) == (Reason.DEADLINE, [])
+
+
+def test__deadline__passes_while_a_listener_dawdles__nobody_stands_in_line_for_it() -> None:
+    stage = Stage(only(breaker=brittle(), bulkhead=one_at_a_time()), fault(), fault(), answer(200))
+    stage.get()
+    stage.get()
+    with override(breaker=None):
+        stage.hold()
+    stage.clock.advance(10)
+    stage.resilience.subscribe(lambda event: stage.clock.advance(2), [BreakerChanged])
+    (rejection,) = stage.together(within(stage, 1))
+    assert (word(rejection), stage.now, stage.host.queue_depth) == (Reason.DEADLINE, 12, 0)
 
 
 def test__deadline__woken_with_a_permit_too_late__nothing_is_sent_and_the_permit_goes_on() -> None:

@@ -389,6 +389,13 @@ def test__output_that_is_no_terminals__has_every_sign(tmp_path: Path, monkeypatc
     assert out.getvalue() != ""
 
 
+def test__demo__is_a_command_with_options_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--help"])
+    assert ended.value.code == 0
+    assert "usage: seawall demo [-h] [--svg FILE]" in capsys.readouterr().out
+
+
 def test__no_command__prints_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out

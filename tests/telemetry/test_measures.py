@@ -262,6 +262,21 @@ def test__permits_used__not_of_attempts_that_began_before() -> None:
     assert (figures.of(m.PERMITS_USED), earlier.of(m.PERMITS_USED)) == ({}, {})
 
 
+def test__permits_used__not_of_an_attempt_that_is_told_of_after_the_fork_it_came_before() -> None:
+    stage = Stage(only(), answer(200))
+    figures = Figures()
+    measures = Measures(stage.resilience, figures, each_host=False)
+    told: list[Event] = []
+    stage.resilience.subscribe(told.append)
+    stage.get()
+    stage.clock.advance(1)
+    measures.begin_afresh()
+    for event in told:
+        measures.hear(event)
+    assert figures.of(m.PERMITS_USED) == {}
+    assert sum(figures.of(m.ATTEMPTS).values()) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test__permits_used__in_the_child_of_a_fork__its_own_only() -> None:

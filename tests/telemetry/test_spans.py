@@ -14,6 +14,7 @@ from opentelemetry.trace import INVALID_SPAN, SpanKind, StatusCode
 
 from seawall import Answer, Bulkhead, Policy, SimplifiedResponse, deadline
 from seawall._story import Call
+from seawall.events import CallInfo
 from seawall.telemetry import otel
 from tests.core.stage import (
     HOST,
@@ -309,6 +310,22 @@ def test__end__ends_the_spans_of_calls_under_way() -> None:
     end()
     assert len(spans.all) == 1
     response.admission.finish()
+    assert len(spans.all) == 1
+
+
+def test__end__while_another_call_dies__that_is_passed_over() -> None:
+    infos = [CallInfo(id=n, method="GET", address=None, port=None, pattern="all://") for n in range(2)]
+
+    class Forgets(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            infos.clear()
+
+    spans = Spans()
+    spans.provider.add_span_processor(Forgets())
+    tracing = otel._Tracing(spans.provider.get_tracer("seawall"))
+    for number in range(2):
+        tracing.begin(infos[number])(None)
+    tracing.close()
     assert len(spans.all) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from seawall import FallbackProvider
+from seawall import ErrorKind, FallbackProvider, Verdict
 from seawall.outcome import Reason, Rejection
 from seawall.policies.retry import Repeatable
 from seawall.runtime import run_sync
@@ -18,13 +18,15 @@ from tests.core.stage import Stage, only
 class Runtime:
     """What the step asks of a mount. `answers`: what each origin gives; None: it is switched off."""
 
+    can_repeat = True
+
     def __init__(self, answers: dict[str, Any], content: bytes | None) -> None:
         self.answers = answers
         self.body = content
         self.asked: list[str] = []
 
     def repeatable(self, call: Any) -> Repeatable:
-        return Repeatable("GET", body=True, has_key=False)
+        return Repeatable("GET", body=self.can_repeat, has_key=False)
 
     def content(self, call: Any) -> bytes | None:
         return self.body
@@ -63,6 +65,15 @@ def test__origin_that_is_switched_off__the_next_is_asked() -> None:
     step = FallbackProvider("https://off.test", "https://on.test")
     trouble = Trouble({"https://off.test": None, "https://on.test": "answer"})
     assert asked(step, trouble) == ("answer", ["https://off.test/x", "https://on.test/x"])
+
+
+def test__body_that_is_used_up__is_sent_on_only_if_it_was_never_begun() -> None:
+    trouble = Trouble({"https://other.test": "answer"})
+    trouble.runtime.can_repeat = False
+    assert asked(FallbackProvider("https://other.test", body=lambda body: body), trouble) == (None, [])
+    assert asked(FallbackProvider("https://other.test"), trouble) == ("answer", ["https://other.test/x"])
+    trouble.call.note(1, 0.0, 0.0, None, ErrorKind.CONNECTION_REFUSED, Verdict.FAILURE, None)
+    assert asked(FallbackProvider("https://other.test"), trouble)[0] is None
 
 
 def test__body_to_rewrite_that_is_not_at_hand__is_sent_nowhere() -> None:
