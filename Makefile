@@ -2,7 +2,7 @@
 PYTHON ?= python3
 DEV = $(PYTHON) scripts/dev.py
 
-.PHONY: oldest wheel help setup test demo check bench soak behaviour docs pictures fuzz interleave mutants prove-bugs prove
+.PHONY: oldest wheel help setup test coverage demo check bench soak behaviour docs pictures fuzz interleave mutants prove-bugs prove
 
 help:  ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile
@@ -12,6 +12,9 @@ setup:  ## make .venv; the others do it when needed
 
 test:  ## run the tests (ARGS go to pytest)
 	@$(DEV) test $(ARGS)
+
+coverage:  ## lines and branches of the core that no test takes; any fails (ARGS: tests to run instead)
+	@$(DEV) coverage $(ARGS)
 
 demo:  ## bare and mounted clients side by side while servers misbehave
 	@$(DEV) demo $(ARGS)

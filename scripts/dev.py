@@ -92,6 +92,31 @@ def test(arguments: Sequence[str]) -> int:
     return setup() or run([PYTHON, "-m", "pytest", *arguments])
 
 
+# Those that show the core; the others show it under load, with every client, or strike where the tracer would stand.
+COVERING = (
+    *("tests/core", "--ignore=tests/core/test_interrupts.py"),
+    *("tests/drivers", "--ignore=tests/drivers/test_concurrency.py", "--ignore=tests/drivers/test_processes.py"),
+    *("-k", "not 200_forks"),
+    *("tests/health", "tests/install", "tests/telemetry", "tests/testing"),
+    *("tests/outbox", "--ignore=tests/outbox/test_kills.py"),
+    *(f"tests/contract/test_{name}.py" for name in ("bodies", "degradation", "keys", "sent", "stale")),
+    *(f"tests/httpx/test_{name}.py" for name in ("extensions", "held", "sdks", "sdk_streams", "stale_uploads")),
+    *("tests/requests", "--ignore=tests/requests/test_interrupts.py"),
+)
+
+
+def coverage(arguments: Sequence[str]) -> int:
+    """run the tests that show the core, and print each line and branch that none took; arguments: other tests"""
+    if status := setup():
+        return status
+    tool = [PYTHON, "-m", "coverage"]
+    # The same examples in each run: a line that one run in ten comes to is not covered.
+    chance = ["-p", "no:cacheprovider", "-q", "--hypothesis-seed=1"]
+    run([*tool, "erase"])
+    failed = run([*tool, "run", "-m", "pytest", *chance, *(arguments or COVERING)])
+    return run([*tool, "combine", "--quiet"]) or run([*tool, "report"]) or failed
+
+
 def demo(arguments: Sequence[str]) -> int:
     """the same traffic through bare and mounted clients while servers misbehave"""
     return setup() or run([PYTHON, "-m", "seawall", "demo", *arguments])
@@ -237,6 +262,7 @@ def prove(arguments: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "setup": setup,
     "test": test,
+    "coverage": coverage,
     "demo": demo,
     "check": check,
     "bench": bench,

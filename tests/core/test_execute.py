@@ -20,6 +20,9 @@ from seawall import (
     Timeouts,
     Verdict,
 )
+from seawall._story import attach
+from seawall.flow import run
+from seawall.testing import simulate
 from tests.core.operations import (
     URL,
     Operation,
@@ -32,7 +35,7 @@ from tests.core.operations import (
     gateway,
     snapshot,
 )
-from tests.core.stage import answer, brittle, fault, one_at_a_time, only, purse
+from tests.core.stage import Peer, answer, brittle, call_to, fault, one_at_a_time, only, purse
 
 K = ErrorKind
 
@@ -301,13 +304,21 @@ def test__hopeless_inside__is_not_repeated(way: Way) -> None:
 
 
 @both
-def test__good_status_blamed_inside__is_an_unknown_failure(way: Way) -> None:
-    blamed = only(classify=lambda outcome, request: Verdict.FAILURE, retry=at_once(max_retries=0, on_exhausted="raise"))
-    resilience = gateway(only(), **{"https://inside.test": blamed})
+def test__good_answer_inside_that_is_complained_of__is_a_failure_of_its_own(way: Way) -> None:
+    resilience = gateway()
+
+    def operation() -> Any:
+        call = call_to(resilience, URL)
+        simulate(resilience.clock, run(call, Peer(answer(200))))  # type: ignore[arg-type]
+        complaint = ValueError("not what was asked for")
+        attach(complaint, call)  # as an SDK's, with the answer on it
+        raise complaint
+
     with pytest.raises(seawall.ResilienceError) as caught:
-        way(resilience, "primary", lambda: fetch(resilience, answer(200)))
+        way(resilience, "primary", operation)
     assert caught.value.report is not None
-    assert snapshot(resilience).failures == 1
+    assert [attempt.kind for attempt in caught.value.report.attempts] == [K.UNKNOWN]
+    assert (snapshot(resilience).failures, snapshot(resilience, URL).successes) == (1, 1)
 
 
 @both

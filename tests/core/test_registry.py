@@ -334,8 +334,7 @@ def test__one_host_spelled_in_many_ways__costs_bounded_memory() -> None:
 
 
 def test__two_threads_meet_a_host_at_once__have_one_state() -> None:
-    town, at_the_lock = Town(only(), 5), threading.Event()
-    registry = town.resilience._registry
+    registry, at_the_lock = Registry(5, VirtualClock(), Hub()), threading.Event()
     real, found = registry.lock, list[HostState]()
 
     class Told:
@@ -346,14 +345,17 @@ def test__two_threads_meet_a_host_at_once__have_one_state() -> None:
         def __exit__(self, *_: object) -> None:
             real.release()
 
+    def state() -> HostState:
+        return registry.get_or_create(("host", "https://first.test"), Effective(only()), lambda gone: None)
+
     with real:
         registry.lock = Told()  # type: ignore[assignment]
-        slower = threading.Thread(target=lambda: found.append(call_to(town.resilience, "https://first.test").state))
+        slower = threading.Thread(target=lambda: found.append(state()))
         slower.start()
         assert at_the_lock.wait(10)
-        quicker = call_to(town.resilience, "https://first.test").state
+        quicker = state()
     slower.join(10)
-    assert found == [quicker]
+    assert (found, len(registry)) == ([quicker], 1)
 
 
 def test__finaliser_forgets_them_all_while_room_is_made__the_new_host_has_a_place(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader
 
+import seawall
 from seawall.telemetry import otel
 from seawall.telemetry._measures import BUCKETS, INSTRUMENTS
 from tests.core.stage import HOST, Stage, answer, brittle, fault, only, purse, steady
@@ -60,6 +66,46 @@ def test__durations__are_in_seconds_with_buckets_that_fit() -> None:
     assert isinstance(metric.data, Histogram)
     (point,) = metric.data.data_points
     assert (metric.unit, point.sum, tuple(point.explicit_bounds)) == ("s", 3, BUCKETS)
+
+
+class Old:
+    """A meter of an API before 1.30, which takes no advice on buckets."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._meter, name)
+
+    def create_histogram(self, name: str, unit: str = "", description: str = "") -> Any:
+        return self._meter.create_histogram(name, unit, description)
+
+
+def test__durations__with_an_older_api_are_in_the_buckets_of_the_sdk() -> None:
+    stage, meters = Stage(only(), fault(after=3)), Meters()
+
+    class Provider:
+        def get_meter(self, name: str) -> Old:
+            return Old(meters.provider.get_meter(name))
+
+    otel.instrument(stage.resilience, meter_provider=Provider())  # type: ignore[arg-type]
+    stage.get()
+    (point,) = meters.collect()["seawall.client.attempt.duration"].data.data_points
+    assert (point.sum, tuple(point.explicit_bounds) != BUCKETS) == (3, True)
+
+
+def test__without_the_library__the_cure_is_said() -> None:
+    script = "import sys; sys.modules['opentelemetry'] = None; import seawall; seawall.telemetry.otel"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(Path(seawall.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "ImportError: seawall.telemetry.otel needs opentelemetry-api" in done.stderr
+    assert "pip install 'seawall[otel]'" in done.stderr
 
 
 def test__levels__go_up_and_down() -> None:

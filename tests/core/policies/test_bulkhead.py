@@ -63,6 +63,21 @@ def test__claim__that_was_interrupted_half_way__can_be_made_again() -> None:
     assert ticket.turn is Turn.GONE
 
 
+def test__grant__claimed_by_a_finaliser_while_those_that_lapsed_are_sought__is_taken() -> None:
+    queue, (late,) = line(1)
+
+    class Struck(dict[Ticket, float]):
+        def copy(self) -> dict[Ticket, float]:
+            found = super().copy()
+            assert queue.claim(late)
+            return found
+
+    queue.grant(1, 0)
+    queue.granted = Struck(queue.granted)
+    assert queue.grant(0, CLAIM_WITHIN) == []
+    assert (late.turn, dict(queue.granted)) == (Turn.GONE, {})
+
+
 def test__unclaimed_grant__lapses_and_goes_to_the_next() -> None:
     queue, (dead, alive) = line(2)
     queue.grant(1, 10)
