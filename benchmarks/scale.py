@@ -127,6 +127,7 @@ def at_limit(calls: int) -> int:
 
         inside[:] = 0, 0
         took = together([send] * THREADS)
+        assert inside[1] <= limit, f"{name} let {inside[1]} in at a time"
         rows.append((name, f"{THREADS * calls / took:,.0f}", str(inside[1])))
     table(
         f"{THREADS} threads at one host that takes 1 ms and {limit} at a time (httpx, direct)",

@@ -67,7 +67,7 @@ def figures(output: str) -> str:
 
 def prove(name: str, proof: Proof) -> bool:
     """Run it and print its line; of one that failed, all it said."""
-    print(f"{name:<6} {proof.says} …", flush=True)
+    print(f"{name:<13} {proof.says} …", flush=True)
     paths = os.pathsep.join(filter(None, (str(ROOT), str(ROOT / "core"), os.environ.get("PYTHONPATH"))))
     environment = os.environ | proof.environment | {"PYTHONPATH": paths}
     began = time.monotonic()
@@ -77,7 +77,7 @@ def prove(name: str, proof: Proof) -> bool:
     if done.returncode:
         print(done.stdout, done.stderr, sep="\n")
     verdict = "FAILED" if done.returncode else "proved"
-    print(f"{name:<6} {verdict} in {time.monotonic() - began:,.0f} s: {figures(done.stdout)}", flush=True)
+    print(f"{name:<13} {verdict} in {time.monotonic() - began:,.0f} s: {figures(done.stdout)}", flush=True)
     return not done.returncode
 
 
