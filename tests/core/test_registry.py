@@ -420,7 +420,7 @@ def test__object_that_dies_while_others_are_told_of_a_fork__is_passed_over(
 ) -> None:
     one, two = Mortal(), Mortal()
     told = one.told = two.told
-    monkeypatch.setattr(forks, what, {ref(one), ref(two)})
+    monkeypatch.setattr(forks, what, dict.fromkeys((ref(one), ref(two))))
     one.other.append(two)
     two.other.append(one)
     del one, two
