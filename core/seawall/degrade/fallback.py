@@ -135,6 +135,8 @@ class FallbackProvider:
 
     def _may_send(self, trouble: Trouble) -> bool:
         call = trouble.call
+        if not hasattr(call.request, "headers"):  # an operation of `execute`, which has no origin
+            return False
         request = trouble.runtime.repeatable(call)
         if not request.body and (call.attempts or self.body is not None):
             return False

@@ -13,6 +13,7 @@ import seawall
 from seawall import (
     CircuitOpen,
     Ending,
+    FallbackProvider,
     NonRetryable,
     Outbox,
     Policy,
@@ -237,3 +238,12 @@ def test__another_thread_makes_room_at_the_same_time__nothing_is_raised() -> Non
     for name in ("x", "y"):
         values.put(("primary", name), Value(name, 0.0, 0.0))
     assert len(values._kept) == 0
+
+
+def test__another_provider__for_an_operation__is_passed_over_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> str:
+        raise ConnectionError
+
+    with seawall.override(degrade=[FallbackProvider("https://b.test")]), pytest.raises(NonRetryable):
+        Resilience(Policy(retry=None)).execute("primary", broken)
+    assert caplog.records == []
