@@ -290,8 +290,9 @@ def test__bulkhead__limit_lowered__drains_and_cancels_nothing() -> None:
     assert stage.times == [2.25]
 
 
-def test__bulkhead__waiter_that_dies_with_a_grant__passes_it_on_within_the_claim_time() -> None:
-    stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)))
+@pytest.mark.parametrize("timeouts", [None, Timeouts(total=60)], ids=["no deadline", "a far deadline"])
+def test__bulkhead__waiter_that_dies_with_a_grant__passes_it_on_within_the_claim_time(timeouts: Any) -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=60), timeouts=timeouts))
     holder = stage.hold()
     dead = stage.start()
     dead.send(None)  # it joins the line, and is never driven again
@@ -313,6 +314,21 @@ def test__bulkhead__line_full_of_dead_waiters__is_cleared_by_those_it_refuses() 
         got.append(word(stage.get()))
     assert (got[0], got[-1]) == (Reason.BULKHEAD_FULL, 200)
     assert stage.host.queue_depth == 0
+
+
+def test__bulkhead__patience_shorter_than_the_deadline__ends_to_the_instant() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_wait=0.25), timeouts=Timeouts(total=60)))
+    stage.hold()
+    assert (word(stage.get()), stage.now) == (Reason.BULKHEAD_TIMEOUT, 0.25)
+
+
+def test__bulkhead__limit_set_while_a_call_without_one_is_on_its_way__that_one_does_not_wait() -> None:
+    stage = Stage(only(bulkhead=None), answer(200))
+    call = stage.start()
+    stage.resilience.configure("all://", only(bulkhead=one_at_a_time()))
+    stage.hold()
+    (result,) = stage.together(call)
+    assert (word(result), stage.now) == (Reason.BULKHEAD_TIMEOUT, 0)
 
 
 def test__bulkhead__good_end_of_another__serves_also_for_one_that_was_dropped() -> None:

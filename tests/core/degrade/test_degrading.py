@@ -231,6 +231,13 @@ def test__degrade_after__bounds_the_wait_at_the_gate() -> None:
     assert (result, stage.now) == (CANNED, 0)
 
 
+def test__degrade_after__gate_that_opens_by_then__is_waited_for() -> None:
+    stage = Stage(only(degrade=[Asked(CANNED)], degrade_after=1, retry=steady()), answer(200))
+    stage.close_gate(1)
+    play(stage)
+    assert stage.times == [1]
+
+
 # -- the steps ---------------------------------------------------------------------------------------------------------
 
 
