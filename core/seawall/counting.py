@@ -75,7 +75,7 @@ def end(ledger: Ledger, admission: Admission, permit: object, verdict: Verdict, 
         if result is not Result.NEUTRAL:
             ledger.window.count(Column.LATE_SUCCESS if result is Result.SUCCESS else Column.LATE_FAILURE, now)
     elif verdict is Verdict.THROTTLED and result is Result.NEUTRAL:
-        breaker.throttled(permit, phase, now, u, now + asked if asked else 0)
+        breaker.throttled(permit, phase, now, u, now + (asked or 0))
     else:
         breaker.settle(permit, phase, result, now, u, ledger.gate)
         slow_after = ledger.slow_after

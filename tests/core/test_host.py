@@ -55,7 +55,7 @@ TIMED_OUT, LEFT_OUT = {"requests": 1, "failures": 1, "timeouts": 1}, {"requests"
         (Verdict.FAILURE, ErrorKind.TIMEOUT, None, {}, TIMED_OUT),
         (Verdict.THROTTLED, ErrorKind.TOO_MANY_REQUESTS, 429, {}, THROTTLED),
         (Verdict.IGNORED, ErrorKind.FOREIGN, None, {}, {}),
-        (Verdict.FAILURE, ErrorKind.SERVICE_UNAVAILABLE, 503, {"count_5xx_as_failures": False}, LEFT_OUT),
+        (Verdict.FAILURE, ErrorKind.INTERNAL_SERVER_ERROR, 500, {"count_5xx_as_failures": False}, LEFT_OUT),
         (Verdict.FAILURE, ErrorKind.CONNECTION_RESET, None, {"count_5xx_as_failures": False}, FAILED),
         (
             Verdict.FAILURE,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from seawall import Breaker, ErrorKind, Timeouts, Verdict, override
 from seawall.admission import Admission
-from tests.core.stage import Stage, answer, brittle, only, outcome
+from tests.core.stage import Stage, answer, brittle, fault, only, outcome
 
 
 def hanging(stage: Stage, count: int) -> list[Admission]:
@@ -40,6 +42,24 @@ def test__overdue__headers_came__does_not_count() -> None:
     assert (stage.host.state, stage.host.requests) == ("closed", 0)
 
 
+def test__overdue__beside_one_whose_body_is_read__counts() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()))
+    reading, _, _ = hanging(stage, 3)
+    reading.headers_at = stage.clock.now
+    stage.clock.advance(3)
+    assert (stage.host.state, stage.host.failures) == ("open", 2)
+
+
+def test__overdue__a_probe__opens_the_circuit_again() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle()), fault())
+    stage.together(stage.start(), stage.start())
+    stage.clock.advance(10)
+    hanging(stage, 1)
+    assert stage.host.state == "half_open"
+    stage.clock.advance(3)
+    assert (stage.host.state, stage.host.open_count) == ("open", 2)
+
+
 def test__overdue__timeouts_left_out__does_not_count() -> None:
     stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=brittle(count_timeouts_as_failures=False)))
     hanging(stage, 2)
@@ -62,6 +82,17 @@ def test__slow__counts_while_in_flight() -> None:
     stage.clock.advance(4)
     host = stage.host
     assert (host.state, host.slow) == ("open", 2)
+
+
+@pytest.mark.parametrize(("slow_call_duration", "seconds", "slow"), [(5, 4, 0), (5, 5, 1), (None, 60, 0)])
+def test__slow__counts_in_flight_from_its_duration_on(
+    slow_call_duration: float | None, seconds: float, slow: int
+) -> None:
+    breaker = Breaker(slow_call_duration=slow_call_duration)
+    stage = Stage(only(timeouts=Timeouts(attempt=2), breaker=breaker))
+    hanging(stage, 1)
+    stage.clock.advance(seconds)
+    assert stage.host.slow == slow
 
 
 def test__slow__a_good_answer_that_took_too_long_counts() -> None:

@@ -515,7 +515,7 @@ SABOTAGES: list[tuple[str, str, str, str]] = [
     ("W20a", BREAKER, "(self.count_429_as_failures or not status_429)", "True"),
     ("W20b", BREAKER, "elif type(phase) is HalfOpen and phase.probes.pop(",
      "elif type(phase) is HalfOpen and result is not Result.NEUTRAL and phase.probes.pop("),
-    ("W20b", COUNTING, "now + asked if asked else 0", "0"),
+    ("W20b", COUNTING, "now + (asked or 0)", "0"),
     ("W21a", COUNTING, "if admission.paid and verdict is not Verdict.IGNORED:",
      "if admission.paid and verdict is Verdict.SUCCESS:"),
     ("W21a", COUNTING, "if admission.paid and verdict is not Verdict.IGNORED:", "if admission.paid:"),
