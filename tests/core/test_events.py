@@ -138,6 +138,17 @@ def test__attempt_ended__of_a_dropped_answer__comes_with_the_next_visit_of_its_h
     assert ends[0].call is found[0].call
 
 
+def test__attempt_ended__of_several_dropped_answers__comes_for_each() -> None:
+    stage = Stage(only(), answer(200, stream=True))
+    found = heard(stage, AttemptEnded)
+    for _ in range(3):
+        stage.get()
+    stage.peer.opened.clear()
+    gc.collect()
+    assert stage.host.in_flight == 0
+    assert [e.verdict for e in found] == [Verdict.IGNORED] * 3
+
+
 def test__retry_scheduled__says_which_attempt_follows_and_when() -> None:
     stage = Stage(only(retry=steady()), answer(503), answer(429, retry_after="4"), answer(200))
     found = heard(stage, RetryScheduled)

@@ -268,6 +268,17 @@ def test__probe_never_ends__its_lease_does() -> None:
     assert (word(stage.get()), stage.host.state) == (200, "closed")
 
 
+def test__probe_never_ends__the_next_call_is_refused_for_another_opening() -> None:
+    stage = Stage(only(breaker=brittle(half_open_timeout=5, open_jitter=0.2)), fault())
+    stage.client = (5, 5)
+    stage.together(stage.start(), stage.start())
+    stage.clock.advance(10)
+    stage.hold()
+    stage.clock.advance(5)
+    refusal = stage.get()
+    assert (refusal.reason, refusal.wait(stage.clock.now)) == (Reason.CIRCUIT_OPEN, 8)
+
+
 def test__probe_that_streams__gives_its_slot_back_at_good_headers() -> None:
     stage = Stage(only(breaker=brittle(success_threshold=2)), fault())
     stage.together(stage.start(), stage.start())

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from seawall import Policy, Timeouts
+from seawall.admission import Admission
 from tests.core.stage import Stage, answer, brittle, fault, only
 
 
@@ -64,6 +65,21 @@ def test__probe__slower_than_its_own_clocks_allow__is_given_up(
     stage.clock.advance(10)
     stage.hold()
     stage.clock.advance(lease - 1)
+    assert stage.host.state == "half_open"
+    stage.clock.advance(1)
+    assert stage.host.state == "open"
+
+
+def test__probe__of_a_call_that_brings_no_clocks__has_half_open_timeout() -> None:
+    stage = Stage(only(breaker=brittle()), fault())
+    for _ in range(2):
+        stage.get()
+    stage.clock.advance(10)
+    call = stage.call()
+    call.limits = None
+    probe = Admission(call, 1, stage.clock.now)
+    assert call.state.admit(probe, stage.clock.now) is None
+    stage.clock.advance(29)
     assert stage.host.state == "half_open"
     stage.clock.advance(1)
     assert stage.host.state == "open"

@@ -125,6 +125,13 @@ def test__deadline_over__is_for_the_flow_to_say() -> None:
     assert turned_away(call) is None
 
 
+def test__deadline_at_this_instant__is_over() -> None:
+    stage = opened()
+    call = stage.call()
+    call.deadline = call.started
+    assert turned_away(call) is None
+
+
 def test__closed_gate__is_for_the_flow_to_wait_at() -> None:
     stage = Stage(only(), answer(200))
     stage.close_gate(5)
