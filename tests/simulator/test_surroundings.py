@@ -12,6 +12,7 @@ from seawall import Policy, SimplifiedResponse, StaleResponse
 from seawall.degrade.answer import Answer
 from seawall.degrade.cache import StaleState
 from seawall.host import HostState
+from seawall.hub import Hub
 from seawall.registry import Registry
 from seawall.stores.memory import MemoryStore
 from seawall.testing import Condition, NetworkError, Simulation, violations
@@ -188,3 +189,14 @@ def test__i17__look_that_raises__is_told_once() -> None:
     (wrong,) = violations(simulation.history)
     assert "while user code runs (a test), looking raises ZeroDivisionError" in wrong
     assert NetworkError.__name__ not in wrong
+
+
+def test__user_code__fails_only_as_it_means_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    complaints: set[tuple[str, type[BaseException]]] = set()
+
+    def complain(hub: Hub, function: Any, error: BaseException) -> None:
+        complaints.add((function.__name__, type(error)))
+
+    monkeypatch.setattr(Hub, "complain", complain)
+    said(1, "hooks", "errors", "degrading")
+    assert complaints == {(name, ArithmeticError) for name in ("classify", "listen", "when")}

@@ -68,7 +68,7 @@ class Onlooker:
         """`Retry(when=)`: the default rules decide."""
         self._visit("when=")
 
-    def classify(self, _response: Any) -> None:
+    def classify(self, _outcome: Any, _request: Any) -> None:
         """`Policy(classify=)`: the default rules decide."""
         self._visit("classify=")
 
