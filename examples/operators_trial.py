@@ -65,13 +65,11 @@ def read(page: str) -> Any:
             return json.load(critical)
 
 
-def tell(page: str, when: str) -> Any:
-    health = read(page)
+def tell(health: Any, when: str) -> None:
     print(f"{when}: {health['status']}")
     for advice in health["recommendations"]:
         if advice["severity"] != "info":
             print(f"  {advice['message']}\n  → {advice['action']} ({advice['setting']})")
-    return health
 
 
 def last_known_price(_request: object, _error: BaseException) -> seawall.Answer:
@@ -86,24 +84,26 @@ def main() -> None:
             shop = Shop(prices.url)
             shop.serve_visitors(0.5)
             shop.report("a quiet morning")
-            tell(page, "the page")
+            tell(read(page), "the page")
 
             with prices.under(Down()):
                 shop.serve_visitors(2)
                 shop.report("the prices are down")
-                health = tell(page, "the page")
+                while (health := read(page))["status"] != "critical":  # half-open for a moment
+                    shop.serve_visitors(0.1)
+                tell(health, "the page")
 
                 advice = next(each for each in health["recommendations"] if each["severity"] == "critical")
                 assert advice["setting"] == "Policy.degrade", advice
                 resilience.configure(prices.url, Policy(degrade=[SimplifiedResponse(last_known_price)]))
                 shop.serve_visitors(1.5)
                 shop.report("still down, the advice followed")
-                tell(page, "the page")
+                tell(read(page), "the page")
 
             while read(page)["status"] != "healthy":
                 shop.serve_visitors(0.5)
             shop.report("the prices are back")
-            tell(page, "the page")
+            tell(read(page), "the page")
             snapshot = resilience.snapshot(prices.url)
             assert snapshot is not None
             print(f"the circuit is {snapshot.state}: {snapshot.transitions[-1].reason}")
