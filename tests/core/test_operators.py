@@ -135,6 +135,18 @@ def test__configure__closed_circuit_takes_new_threshold_at_its_next_settle() -> 
     assert stage.host.state == "open"
 
 
+def test__configure__another_sampling_window__starts_empty_and_forgets_after_its_new_length() -> None:
+    stage = Stage(only(breaker=brittle(failure_threshold=9)))
+    stage.settle(Verdict.FAILURE, ErrorKind.CONNECTION_RESET)
+    stage.resilience.configure("all://", only(breaker=brittle(failure_threshold=9, sampling_window=40)))
+    assert (stage.host.failures, stage.host.total_failures) == (0, 1)
+    stage.settle(Verdict.FAILURE, ErrorKind.CONNECTION_RESET)
+    stage.clock.advance(39)
+    assert stage.host.failures == 1
+    stage.clock.advance(1)
+    assert stage.host.failures == 0
+
+
 def test__configure__breaker_taken_away__closes_and_never_opens() -> None:
     stage = used()
     stage.clock.advance(20)

@@ -54,6 +54,14 @@ def test__status(status: int, verdict: str, sent: tuple[int, int]) -> None:
         assert (len(stage.sent), totals) == (times, {verdict: times})
 
 
+@pytest.mark.parametrize(("status", "kind"), [(399, None), (400, K.BAD_REQUEST)])
+def test__status__from_400_on_is_an_error_of_a_kind(status: int, kind: ErrorKind | None) -> None:
+    stage = Stage(only(), answer(status))
+    call = stage.call()
+    stage.together(run(call, stage.peer))
+    assert [(attempt.status, attempt.kind) for attempt in call.attempts] == [(status, kind)]
+
+
 ERRORS = [
     row(K.CONNECTION_REFUSED, None, "failure", ANY),
     row(K.NAME_RESOLUTION, None, "failure", ANY),

@@ -6,7 +6,8 @@ import pytest
 
 from seawall import Breaker, ErrorKind, Timeouts, Verdict, override
 from seawall.admission import Admission
-from tests.core.stage import Stage, answer, brittle, fault, only, outcome
+from seawall.outcome import Reason
+from tests.core.stage import Stage, answer, brittle, fault, only, outcome, word
 
 
 def hanging(stage: Stage, count: int) -> list[Admission]:
@@ -48,6 +49,13 @@ def test__overdue__beside_one_whose_body_is_read__counts() -> None:
     reading.headers_at = stage.clock.now
     stage.clock.advance(3)
     assert (stage.host.state, stage.host.failures) == ("open", 2)
+
+
+def test__overdue__the_next_call_is_refused_as_soon_as_they_count() -> None:
+    stage = Stage(only(timeouts=Timeouts(attempt=0.5), breaker=brittle(sampling_window=10)))
+    hanging(stage, 2)
+    stage.clock.advance(1)
+    assert word(stage.get()) is Reason.CIRCUIT_OPEN
 
 
 def test__overdue__a_probe__opens_the_circuit_again() -> None:

@@ -10,7 +10,16 @@ from weakref import ref
 
 import pytest
 
-from seawall import Bulkhead, Policy, Resilience, Verdict, forks
+from seawall import (
+    AdaptiveBudget,
+    Bulkhead,
+    Policy,
+    Resilience,
+    RetryBudget,
+    TokenBudget,
+    Verdict,
+    forks,
+)
 from seawall.effective import Effective
 from seawall.events import AttemptStarted, BreakerChanged, Event
 from seawall.flow import run
@@ -18,6 +27,7 @@ from seawall.host import HostState
 from seawall.hub import Hub
 from seawall.outcome import Reason
 from seawall.policies.breaker import Closed
+from seawall.policies.budget import Budget
 from seawall.registry import Registry
 from seawall.testing import VirtualClock, simulate
 from tests.core.stage import (
@@ -31,7 +41,9 @@ from tests.core.stage import (
     call_to,
     fault,
     hang,
+    one_at_a_time,
     only,
+    onward,
     outcome,
     purse,
     steady,
@@ -170,6 +182,40 @@ def test__idle_and_well__is_forgotten() -> None:
     town.rest()
     town.get("second.test")
     assert (town.knows("first.test"), town.knows("second.test")) == (False, True)
+
+
+@pytest.mark.parametrize("budget", [RetryBudget(), TokenBudget(), AdaptiveBudget(), None])
+def test__met_and_not_called__is_forgotten_at_the_same_instant(budget: Budget | None) -> None:
+    town = Town(only(budget=budget), max_hosts=1)
+    call_to(town.resilience, "https://first.test")
+    call_to(town.resilience, "https://second.test")
+    assert (town.knows("first.test"), town.knows("second.test")) == (False, True)
+
+
+def test__failed_last__is_not_forgotten_when_its_window_has() -> None:
+    town = Town(only(breaker=brittle()), max_hosts=1)
+    town.get("first.test", fault())
+    town.clock.advance(60)
+    town.get("second.test")
+    town.get("first.test", fault())
+    assert town.resilience.snapshot("https://first.test").state == "open"  # type: ignore[union-attr]
+
+
+def test__tokens_of_a_start_below_the_cap__spent__is_not_forgotten() -> None:
+    town = Town(only(budget=RetryBudget(start=2, cap=10, refill_per_minute=0)), max_hosts=1)
+    assert call_to(town.resilience, "https://first.test").state.withdraw(town.clock.now)
+    town.get("second.test")
+    assert (town.knows("first.test"), town.knows("second.test")) == (True, False)
+
+
+def test__somebody_is_about_to_claim_a_permit__is_not_forgotten() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time()), max_hosts=1)
+    holder = stage.hold()
+    waiter = stage.line_up()
+    holder.abandon()
+    call_to(stage.resilience, "https://second.test")
+    assert stage.resilience.snapshot("https://second.test") is None
+    assert word(stage.together(onward(waiter))[0]) == 200
 
 
 def test__tripped_once_and_long_well_again__is_forgotten_too() -> None:
