@@ -57,7 +57,7 @@ def end(ledger: Ledger, admission: Admission, permit: object, verdict: Verdict, 
     ledger.bulkhead.returned += 1
     u = ledger.clock.random()
     if verdict is Verdict.SUCCESS:
-        ledger.budget.deposit()
+        ledger.budget.deposit(1)
         if admission.headers_at:
             _time(ledger, [admission.headers_at - admission.started])
     if admission.paid and verdict is not Verdict.IGNORED:

@@ -468,16 +468,18 @@ def test__deadline__permit_comes_back_at_the_last_instant__nothing_is_sent_after
     assert (word(rejection), stage.sent) == (Reason.DEADLINE, [])
 
 
-def test__deadline__passes_while_a_listener_dawdles__nobody_stands_in_line_for_it() -> None:
-    stage = Stage(only(breaker=brittle(), bulkhead=one_at_a_time()), fault(), fault(), answer(200))
+@pytest.mark.parametrize("seconds", [1, 2], ids=["to the instant", "and is long over"])
+def test__deadline__passes_while_a_listener_dawdles__nobody_stands_in_line_for_it(seconds: float) -> None:
+    """The patience is over with it: the deadline is what is told."""
+    stage = Stage(only(breaker=brittle(), bulkhead=one_at_a_time(max_wait=1)), fault(), fault(), answer(200))
     stage.get()
     stage.get()
     with override(breaker=None):
         stage.hold()
     stage.clock.advance(10)
-    stage.resilience.subscribe(lambda event: stage.clock.advance(2), [BreakerChanged])
+    stage.resilience.subscribe(lambda event: stage.clock.advance(seconds), [BreakerChanged])
     (rejection,) = stage.together(within(stage, 1))
-    assert (word(rejection), stage.now, stage.host.queue_depth) == (Reason.DEADLINE, 12, 0)
+    assert (word(rejection), stage.now, stage.host.queue_depth) == (Reason.DEADLINE, 10 + seconds, 0)
 
 
 def test__deadline__woken_with_a_permit_too_late__nothing_is_sent_and_the_permit_goes_on() -> None:
@@ -579,3 +581,25 @@ def test__bulkhead__waiter_that_is_cancelled__is_no_refusal_of_ours() -> None:
     stage.line_up().close()
     host = stage.host
     assert (host.queue_depth, host.acquire_failures, host.rejections) == (0, 1, 0)
+
+
+def test__bulkhead__waiter_is_interrupted_while_its_clock_is_read__it_leaves_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a first look in vain, just before the next wait: a clock written in Python is where an interrupt may fall."""
+    stage = Stage(only(bulkhead=one_at_a_time()))
+    stage.hold()
+    waiter = stage.line_up()
+    reads = iter([stage.clock.now, None, stage.clock.now])
+
+    def monotonic() -> float:
+        now = next(reads)
+        if now is None:
+            raise KeyboardInterrupt
+        return now
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.clock, "monotonic", monotonic)
+        with pytest.raises(KeyboardInterrupt):
+            waiter.send(None)
+    assert (list(reads), stage.host.queue_depth) == ([], 0)

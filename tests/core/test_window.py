@@ -55,6 +55,12 @@ def test__counts__across_buckets__add_up() -> None:
     assert seen(window, BAD, 9.999) == 10
 
 
+def test__a_tenth__of_a_very_long_window__holds_counts_by_the_thousand_million() -> None:
+    window = Window(1e11, 0)
+    window.count_all(OK, range(1 << 31))  # 21 calls a second for three years
+    assert window.sum(OK) == 1 << 31
+
+
 def test__a_count__stays_nine_buckets_and_leaves_with_the_tenth() -> None:
     window = Window(10, 0)
     window.count(BAD, 0.5)

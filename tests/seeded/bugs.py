@@ -107,7 +107,7 @@ BUGS = [
     ("budget-free", "retries cost nothing",
      RETRYING, "        if not state.withdraw(now):", "        if state.withdraw(now) is None:"),
     ("budget-from-failures", "failed calls pay for retries, too",
-     COUNTING, "    if verdict is Verdict.SUCCESS:\n        ledger.budget.deposit()",
+     COUNTING, "    if verdict is Verdict.SUCCESS:\n        ledger.budget.deposit(1)",
      "    if True:\n        ledger.budget.deposit(10)"),
     ("budget-token-lost", "a retry that was refused is paid for",
      FLOW, "        call.paid = False\n        call.state.give_back()", "        call.paid = False"),

@@ -95,7 +95,7 @@ class BudgetState(Protocol):
     cap: float
     refill_rate: float
 
-    def deposit(self, calls: int = 1) -> None:
+    def deposit(self, calls: int) -> None:
         """So many calls succeeded."""
 
     def withdraw(self, now: float) -> bool:
@@ -132,7 +132,7 @@ class Bucket:
         self._level = _parts(start)
         self._since = now
 
-    def deposit(self, calls: int = 1) -> None:
+    def deposit(self, calls: int) -> None:
         level = self._level + calls * self._deposit
         self._level = level if level < self._most else self._most
 
@@ -201,7 +201,7 @@ class Unlimited:
         self.cap = math.inf
         self.refill_rate = 0.0
 
-    def deposit(self, calls: int = 1) -> None:
+    def deposit(self, calls: int) -> None:
         pass
 
     def withdraw(self, now: float) -> bool:

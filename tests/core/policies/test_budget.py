@@ -24,7 +24,7 @@ def withdrawals(budget: BudgetState, now: float, most: int = 1000) -> int:
 
 def deposits(budget: BudgetState, count: int) -> None:
     for _ in range(count):
-        budget.deposit()
+        budget.deposit(1)
 
 
 NO_TIME = {"refill_per_minute": 0.0}
@@ -61,7 +61,7 @@ def test__law__extra_attempts_never_exceed_start_plus_share_of_successes() -> No
         successes = extra = 0
         for n in range(5000):
             if n * 7919 % 10 < 8:
-                budget.deposit()
+                budget.deposit(1)
                 successes += 1
             extra += budget.withdraw(0)
             assert extra <= 3 + ratio * successes + 1e-9
@@ -86,7 +86,7 @@ def test__denied_withdrawal__costs_nothing() -> None:
     deposits(budget, 4)
     assert withdrawals(budget, 0) == 0
     assert budget.balance(0) == pytest.approx(0.8)
-    budget.deposit()
+    budget.deposit(1)
     assert budget.withdraw(0)
 
 
@@ -114,7 +114,7 @@ def test__bucket__a_retry_that_succeeds_is_not_free(config: Budget) -> None:
     budget = opened(config)
     for _ in range(60):
         budget.withdraw(0)
-        budget.deposit()
+        budget.deposit(1)
     assert budget.balance(0) == 40
 
 
@@ -283,7 +283,7 @@ def test__plain_kinds__learn_nothing_from_samples() -> None:
 def test__no_budget__pays_for_everything() -> None:
     budget = opened(None)
     assert withdrawals(budget, 0) == 1000
-    budget.deposit()
+    budget.deposit(1)
     budget.give_back()
     budget.sample(False, 1000)
     assert math.isinf(budget.balance(0))

@@ -58,7 +58,7 @@ class BudgetModel(RuleBasedStateMachine):
     def calls_succeed(self, count: int) -> None:
         for _ in range(count):
             self.account.append((self.ticks, self.share))
-            self.budget.deposit()
+            self.budget.deposit(1)
 
     @rule(count=st.integers(1, 12))
     def extra_attempts(self, count: int) -> None:
@@ -148,7 +148,7 @@ class AdaptiveModel(RuleBasedStateMachine):
     @rule()
     def calls_succeed(self) -> None:
         before = self.budget.balance(self.now)
-        self.budget.deposit()
+        self.budget.deposit(1)
         assert self.budget.balance(self.now) == before
 
     @invariant()
