@@ -501,3 +501,23 @@ def test__lock_held_by_the_thread_that_forks__is_still_its_own_in_the_child() ->
         assert not entered.wait(0.05)
     assert entered.wait(10)
     other.join(10)
+
+
+def test__state__its_making_was_interrupted__new_figures_pass_it_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a place, but nobody knows of which host it is. To be interrupted there is easiest after `close`."""
+    stage = Stage(only())
+    stage.resilience.close()
+    reads = iter([stage.clock.now, None])  # when it is made; when it is shut
+
+    def monotonic() -> float:
+        now = next(reads)
+        if now is None:
+            raise KeyboardInterrupt
+        return now
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.clock, "monotonic", monotonic)
+        with pytest.raises(KeyboardInterrupt):
+            stage.resilience.isolate(HOST)
+    stage.resilience.configure("all://", only(bulkhead=Bulkhead(max_concurrent=7)))
+    assert (list(reads), stage.host.limit) == ([], None)
