@@ -586,7 +586,7 @@ def test__bulkhead__waiter_that_is_cancelled__is_no_refusal_of_ours() -> None:
 def test__bulkhead__waiter_is_interrupted_while_its_clock_is_read__it_leaves_the_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a first look in vain, just before the next wait: a clock written in Python is where an interrupt may fall."""
+    """After a look in vain, just before the next wait: a clock written in Python is where an interrupt may fall."""
     stage = Stage(only(bulkhead=one_at_a_time()))
     stage.hold()
     waiter = stage.line_up()
