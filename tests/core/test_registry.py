@@ -521,3 +521,9 @@ def test__state__its_making_was_interrupted__new_figures_pass_it_over(monkeypatc
             stage.resilience.isolate(HOST)
     stage.resilience.configure("all://", only(bulkhead=Bulkhead(max_concurrent=7)))
     assert (list(reads), stage.host.limit) == ([], None)
+
+
+def test__strangers_state__given_a_limit_later__still_holds_nobody_back() -> None:
+    state = HostState("other hosts", Effective(only()), VirtualClock(), Hub(), opens=False)
+    state.configure(Effective(only(bulkhead=one_at_a_time())))
+    assert state.bulkhead.is_free
