@@ -140,8 +140,7 @@ class HostState(Ledger):
         with self._lock:
             self.breaker.headers(admission.permit, admission.phase, now, self.clock.random())
             self._review(now)
-            woken = self._free(now)
-        self._after(woken)
+        self._after()
 
     def settle(self, admission: Admission, verdict: Verdict, now: float) -> None:
         """Take the permits back and count the verdict. A second call does nothing."""

@@ -144,12 +144,14 @@ class Peer(VirtualRuntime):
         return response
 
     async def peek(self, response: Answer, admission: Admission) -> bytes | None:
+        assert admission is response.admission
         await sleep(0)
         if response.body is not None:
             self.read.append(response)
         return response.body
 
     async def discard(self, response: Answer, admission: Admission) -> None:
+        assert admission is response.admission
         self.closed.append(response)
         await sleep(0)
 

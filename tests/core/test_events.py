@@ -149,6 +149,17 @@ def test__attempt_ended__of_several_dropped_answers__comes_for_each() -> None:
     assert [e.verdict for e in found] == [Verdict.IGNORED] * 3
 
 
+@pytest.mark.parametrize("bulkhead", [None, one_at_a_time()])
+def test__attempt_ended__of_a_dropped_answer_whose_start_nobody_heard__is_not_told(bulkhead: Bulkhead | None) -> None:
+    stage = Stage(only(bulkhead=bulkhead), answer(200, stream=True))
+    stage.get()
+    found = heard(stage, AttemptEnded)
+    stage.peer.opened.clear()
+    gc.collect()
+    assert stage.host.in_flight == 0
+    assert found == []
+
+
 def test__retry_scheduled__says_which_attempt_follows_and_when() -> None:
     stage = Stage(only(retry=steady()), answer(503), answer(429, retry_after="4"), answer(200))
     found = heard(stage, RetryScheduled)

@@ -426,6 +426,28 @@ def test__calm__only_while_a_permit_is_all_there_is_to_ask_for() -> None:
     assert state.is_calm is False
 
 
+class HeldElsewhere:
+    """The lock, as it is for this thread while another holds it."""
+
+    def __enter__(self) -> None:
+        raise AssertionError("waits for the other thread")
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _is_owned(self) -> bool:
+        return False
+
+
+def test__calm_without_a_limit__good_calls_come_and_go_while_another_thread_holds_the_lock() -> None:
+    stage = Stage(only())
+    state = stage.call().state
+    lock, state._lock = state._lock, HeldElsewhere()
+    assert [word(stage.get()) for _ in range(31)] == [200] * 31
+    state._lock = lock
+    assert columns(stage) == {"requests": 31, "successes": 31}
+
+
 @pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE, Verdict.IGNORED])
 def test__mean_hold__is_over_all_that_held_a_permit_however_they_ended(verdict: Verdict) -> None:
     stage = Stage(only())
