@@ -225,11 +225,11 @@ def test__breaker_changed__every_change_in_order_with_its_reason() -> None:
     assert [e.at - START for e in found] == [0, 10, 10, 10, 10]
 
 
-def test__gate_closed__says_for_how_long() -> None:
-    stage = Stage(only(retry=steady(max_retries=0)), answer(503, retry_after="7"))
+def test__gate_closed__says_when_and_for_how_long() -> None:
+    stage = Stage(only(retry=steady(max_retries=0)), answer(503, after=2, retry_after="7"))
     found = heard(stage, GateClosed)
     stage.get()
-    assert [(e.host, e.seconds) for e in found] == [(HOST, 7)]
+    assert [(e.host, e.at - START, e.seconds) for e in found] == [(HOST, 2, 7)]
 
 
 @pytest.mark.parametrize(

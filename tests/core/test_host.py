@@ -448,6 +448,17 @@ def test__calm_without_a_limit__good_calls_come_and_go_while_another_thread_hold
     assert columns(stage) == {"requests": 31, "successes": 31}
 
 
+def test__good_ends__not_counted_yet__never_are_more_than_a_few() -> None:
+    stage = Stage(only())
+    state = stage.call().state
+    most = 0
+    for _ in range(200):
+        stage.get()
+        most = max(most, len(state.done))
+    assert most < 40
+    assert columns(stage) == {"requests": 200, "successes": 200}
+
+
 @pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE, Verdict.IGNORED])
 def test__mean_hold__is_over_all_that_held_a_permit_however_they_ended(verdict: Verdict) -> None:
     stage = Stage(only())

@@ -14,7 +14,7 @@ from seawall.policies.breaker import BreakerState
 from seawall.policies.budget import Bucket
 from seawall.policies.bulkhead import BulkheadState
 from seawall.stats.window import Window
-from tests.core.stage import HOST, Stage, brittle, one_at_a_time, only, outcome
+from tests.core.stage import HOST, Stage, brittle, one_at_a_time, only, onward, outcome, word
 
 SECONDS = 3.0
 """How long a thread may seem to hang; nobody waits that long unless it does."""
@@ -162,6 +162,18 @@ def test__finaliser_that_drops_a_waiter_inside_the_hosts_lock__the_next_is_serve
 
     stage.together(stage.start(), stage.at(0.25, collect))
     assert stage.times == [0.25]
+
+
+def test__finaliser_inside_the_hosts_lock__nobody_is_served_before_the_visit_is_over() -> None:
+    stage = full()
+    waiter = stage.line_up()
+    holder, state = stage.held[0], stage.call().state
+    with state._lock:
+        holder.finish()
+        assert state.bulkhead.queue.granted == {}
+    assert stage.host.in_flight == 0  # and the end of that visit sees to what was left
+    assert word(stage.together(onward(waiter))[0]) == 200
+    assert stage.host.successes == 2
 
 
 @pytest.mark.parametrize(("act", "kind", "method"), [PLACES[3], *QUIET])
