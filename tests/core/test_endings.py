@@ -119,6 +119,18 @@ def test__on_exhausted_raise__says_why_and_keeps_the_last(scenario: Scenario, st
         assert error.response is None
 
 
+@pytest.mark.parametrize(("body", "closed"), [(b"busy", 0), (None, 1)])
+def test__on_exhausted_raise__an_answer_too_long_to_keep_is_let_go(body: bytes | None, closed: int) -> None:
+    stage = Stage(only(retry=steady(max_retries=0, on_exhausted="raise")), answer(503, body))
+    assert stage.get().reason is Reason.ATTEMPTS
+    assert (len(stage.peer.closed), stage.host.in_flight) == (closed, 0)
+
+
+def test__on_exhausted_raise__an_answer_repeated_by_its_status_is_raised_too() -> None:
+    _, result = Scenario(Ending.ATTEMPTS_EXHAUSTED, Reason.ATTEMPTS, retry_on={404}).play("raise", (answer(404),))
+    assert word(result) is Reason.ATTEMPTS
+
+
 SLOW_SERVER = Scenario(Ending.SERVER_DELAY_TOO_LONG, Reason.ATTEMPTS, max_retry_after=5)
 
 
@@ -220,6 +232,15 @@ def test__retry_refused__gives_the_previous_answer() -> None:
     assert {by: word(got) for by, _, got in refused_retries("return", answer(503, b"busy"))} == dict.fromkeys(
         ("circuit", "bulkhead", "deadline", "close"), 503
     )
+
+
+def test__retry_refused__ends_by_the_deadline_or_refused() -> None:
+    assert {by: call.ending for by, call, _ in refused_retries("return", fault())} == {
+        "circuit": Ending.REFUSED,
+        "bulkhead": Ending.REFUSED,
+        "deadline": Ending.DEADLINE,
+        "close": Ending.REFUSED,
+    }
 
 
 def test__retry_refused__gives_the_previous_exception() -> None:

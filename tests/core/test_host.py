@@ -459,6 +459,38 @@ def test__good_ends__not_counted_yet__never_are_more_than_a_few() -> None:
     assert columns(stage) == {"requests": 200, "successes": 200}
 
 
+def test__usual_time__is_what_half_of_twenty_answers_needed_and_unknown_before() -> None:
+    stage = Stage(only())
+    state = stage.call().state
+    for after in [1] * 12 + [9] * 7:
+        stage.script(answer(after=after))
+        stage.get()
+    assert state.usual_time() == 0
+    stage.get()
+    assert state.usual_time() == 1
+
+
+def test__child_of_a_fork__has_the_slots_of_the_parents_probes() -> None:
+    stage = probed()
+    state = stage.call().state
+    assert word(stage.get()) is Reason.HALF_OPEN_LIMIT
+    state.begin_afresh()
+    stage.script(answer())
+    assert word(stage.get()) == 200
+
+
+def test__child_of_a_fork__open_circuit_refuses_and_counts_as_before() -> None:
+    stage = opened()
+    state = stage.call().state
+    state.turn_away(stage.call(), stage.clock.now)
+    before = stage.host.rejections
+    state.begin_afresh()
+    for _ in range(3):
+        refusal = state.turn_away(stage.call(), stage.clock.now)
+        assert refusal is not None
+    assert stage.host.rejections == before + 3
+
+
 @pytest.mark.parametrize("verdict", [Verdict.SUCCESS, Verdict.FAILURE, Verdict.IGNORED])
 def test__mean_hold__is_over_all_that_held_a_permit_however_they_ended(verdict: Verdict) -> None:
     stage = Stage(only())

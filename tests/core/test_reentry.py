@@ -176,6 +176,15 @@ def test__finaliser_inside_the_hosts_lock__nobody_is_served_before_the_visit_is_
     assert stage.host.successes == 2
 
 
+def test__finaliser_inside_the_hosts_lock__a_waiter_that_left_was_not_refused() -> None:
+    stage = full()
+    waiter, state = stage.line_up(), stage.call().state
+    with state._lock:
+        waiter.close()
+    assert stage.host.in_flight == 1
+    assert (stage.host.queue_depth, stage.host.rejections) == (0, 0)
+
+
 @pytest.mark.parametrize(("act", "kind", "method"), [PLACES[3], *QUIET])
 def test__finaliser_inside_the_hosts_lock__what_ended_is_told_when_the_lock_is_free(
     act: Callable[[Stage], None], kind: type, method: str, monkeypatch: pytest.MonkeyPatch
