@@ -275,7 +275,9 @@ def test__degraded__says_from_where_and_instead_of_what() -> None:
     found = heard(stage, Degraded, CallEnded)
     stage.get()
     stage.resilience.isolate(HOST)
+    stage.clock.advance(1)
     stage.get()
+    assert [(e.at - START, e.call) for e in found[::2]] == [(0, found[1].call), (1, found[3].call)]
     assert [(type(e).__name__, getattr(e, "instead_of", None)) for e in found] == [
         ("Degraded", Ending.RETRY_OFF),
         ("CallEnded", None),
