@@ -149,11 +149,11 @@ async def test__report__of_something_else_is_none(kit: Kit, peer: Peer) -> None:
 
 async def test__breaker_that_needs_a_span__opens_only_after_it(kit: Kit, peer: Peer) -> None:
     peer.script(answer(500))
-    breaker = Breaker(failure_threshold=3, min_failure_span=0.15)
+    breaker = Breaker(failure_threshold=3, min_failure_span=1)
     async with kit.mounted(only(breaker=breaker)) as client:
         for _ in range(5):
             assert (await client.get(peer / "x")).status == 500
-        await kit.sleep(0.2)
+        await kit.sleep(1.05)
         assert (await client.get(peer / "x")).status == 500
         with pytest.raises(seawall.CircuitOpen):
             await client.get(peer / "x")
