@@ -105,10 +105,7 @@ class Routing:
             state = self._named(self._key, request.method, url, route.origin)
         if state is None:
             state = self.registry.get(_key_of(route.origin, policy))
-        if state is None:
-            with self.registry.lock:  # as in `provider`
-                state = self._host(route.origin, self.book.for_origin(route.origin))
-        return state, policy
+        return self._host(route.origin) if state is None else state, policy
 
     def provider(self, name: str) -> tuple[HostState, Effective]:
         """State and policy of a provider name."""
@@ -119,7 +116,7 @@ class Routing:
         state = self.registry.get(key)
         if state is None:
             self._doubt(name)
-            with self.registry.lock:  # `configure` tells those that are there: none may be made by an older book
+            with self.registry.lock:  # as in `_host`
                 key, effective = self._provider(name)
                 state = self.registry.get_or_create(key, effective, self._forget)
         return state, effective
@@ -166,9 +163,7 @@ class Routing:
             if "." in host:
                 raise ValueError(f"{host!r} is no provider in use: a host is written with its scheme, https://{host}")
             return self.provider(host)[0]
-        origin = origin_of(host)
-        with self.registry.lock:  # as in `provider`
-            return self._host(origin, self.book.for_origin(origin), by_hand=True)
+        return self._host(origin_of(host), by_hand=True)
 
     def remove(self, host: str) -> bool:
         """Drop a host's state; False: not known."""
@@ -203,10 +198,19 @@ class Routing:
                 stacklevel=7,  # the line that called execute
             )
 
-    def _host(self, origin: Origin, effective: Effective, *, by_hand: bool = False) -> HostState:
-        """With the registry's lock held: until it has its origin, `configure` does not know whose it is."""
-        state = self.registry.get_or_create(_key_of(origin, effective), effective, self._forget, by_hand=by_hand)
-        state.origin = state.origin or origin
+    def _host(
+        self, origin: Origin, policy: Effective | None = None, *, key: Key | None = None, by_hand: bool = False
+    ) -> HostState:
+        """The state of `key`, or where `policy` puts the origin; what holds for all of the origin if none is given.
+
+        `configure` tells those that are there, by their origin: so none may be made by an older book, or lack it.
+        """
+        with self.registry.lock:
+            effective = self.book.for_origin(origin) if policy is None else policy
+            state = self.registry.get_or_create(
+                key or _key_of(origin, effective), effective, self._forget, by_hand=by_hand
+            )
+            state.origin = state.origin or origin
         return state
 
     def _named(self, key: Callable[[str, str], str], method: str, url: str, origin: Origin) -> HostState | None:
@@ -219,11 +223,7 @@ class Routing:
             self._hub.complain(key, error)
             return None
         state = self.registry.get(("key", name))
-        if state is None:
-            with self.registry.lock:  # as in `provider`
-                state = self.registry.get_or_create(("key", name), self.book.for_origin(origin), self._forget)
-                state.origin = state.origin or origin
-        return state
+        return self._host(origin, key=("key", name)) if state is None else state
 
     def _policy_of(self, key: Key, origin: Origin | None) -> Effective | None:
         kind, name = key
