@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import os
 from threading import RLock
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from weakref import ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
 
 
 class Heir(Protocol):
@@ -31,27 +36,36 @@ class Owner(Protocol):
         ...
 
 
-_heirs: dict[ref[Heir], None] = {}
-_owners: dict[ref[Owner], None] = {}
-# Not WeakSets: to go through one fails if another thread adds to it meanwhile, and then nobody would be told of a fork.
+class _Living(Generic[T]):
+    """Objects, as long as they live. No WeakSet: to go through one fails if another thread adds to it meanwhile."""
+
+    def __init__(self) -> None:
+        self._refs: dict[ref[T], None] = {}
+
+    def add(self, thing: T) -> None:
+        self._refs[ref(thing, self._forget)] = None
+
+    def _forget(self, gone: ref[T]) -> None:
+        self._refs.pop(gone, None)
+
+    def __iter__(self) -> Iterator[T]:
+        for living in list(self._refs):
+            thing = living()
+            if thing is not None:
+                yield thing
+
+    def __len__(self) -> int:
+        return len(self._refs)
 
 
-def follow(heir: Heir) -> None:
-    """Call `begin_afresh` of this object in the child of every fork, as long as it lives."""
-    _heirs[ref(heir, _gone_heir)] = None
+_heirs: _Living[Heir] = _Living()
+_owners: _Living[Owner] = _Living()
 
+follow = _heirs.add
+"""Call `begin_afresh` of this object in the child of every fork, as long as it lives."""
 
-def prepare(owner: Owner) -> None:
-    """Call `before_fork` of this object before every fork, as long as it lives."""
-    _owners[ref(owner, _gone_owner)] = None
-
-
-def _gone_heir(heir: ref[Heir]) -> None:
-    _heirs.pop(heir, None)
-
-
-def _gone_owner(owner: ref[Owner]) -> None:
-    _owners.pop(owner, None)
+prepare = _owners.add
+"""Call `before_fork` of this object before every fork, as long as it lives."""
 
 
 class Lock:
@@ -73,17 +87,13 @@ class Lock:
 
 
 def _before() -> None:
-    for living in list(_owners):
-        owner = living()
-        if owner is not None:
-            owner.before_fork()
+    for owner in _owners:
+        owner.before_fork()
 
 
 def _in_child() -> None:
-    for living in list(_heirs):
-        heir = living()
-        if heir is not None:
-            heir.begin_afresh()
+    for heir in _heirs:
+        heir.begin_afresh()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows

@@ -6,9 +6,12 @@ Every part that a scenario is not about is off, so that one behaviour is seen at
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 from seawall import Breaker, Bulkhead, ErrorKind, HostSnapshot, Policy, Resilience, Retry, TokenBudget, Verdict
 from seawall._story import Call
@@ -257,6 +260,22 @@ class Stage:
         if kind is not None:
             admission.outcome = outcome(verdict, kind, status)
         admission.call.state.settle(admission, verdict, self.clock.now)
+
+    @contextmanager
+    def interrupted(self, reading: int) -> Iterator[list[float]]:
+        """An interrupt while the clock is read for that time, from 1 on: one written in Python is where it may fall."""
+        read, readings = self.clock.monotonic, list[float]()
+
+        def monotonic() -> float:
+            readings.append(read())
+            if len(readings) == reading:
+                raise KeyboardInterrupt
+            return readings[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.clock, "monotonic", monotonic)
+            with pytest.raises(KeyboardInterrupt):
+                yield readings
 
     def close_gate(self, seconds: float) -> None:
         """The server asks everybody to wait, in its answer to a request that cannot be repeated."""

@@ -103,6 +103,40 @@ def test__not_waited_for__while_there_is_a_way_to_degrade__is_out_of_retries(way
 
 
 @both
+def test__step_that_asks_for_a_request__is_told_what_an_operation_has_not(way: Way) -> None:
+    told: list[str] = []
+
+    class Curious(SimplifiedResponse):
+        async def answer(self, trouble: Any) -> Any:
+            runtime, call = trouble.runtime, trouble.call
+            asks = (
+                lambda: runtime.fields(call),
+                lambda: runtime.identity(call),
+                lambda: runtime.content(call),
+                lambda: runtime.forward(call, None).send(None),
+                lambda: runtime.read(None).send(None),
+                lambda: runtime.hold(None, None).send(None),
+            )
+            for ask in asks:
+                try:
+                    ask()
+                except TypeError as error:
+                    told.append(str(error))
+
+    policy = only(degrade=[Curious(lambda request, error: None)])
+    with pytest.raises(NonRetryable):
+        way(gateway(policy), "primary", Operation(ValueError("no")))
+    assert told == [
+        "what is remembered of an operation has the user's key",
+        "what is remembered of an operation has the user's key",
+        "an operation has no body",
+        "an operation has no origin: execute_with_fallback is its other provider",
+        "nothing is forwarded, so nothing of another origin's is read",
+        "no value is a stream",
+    ]
+
+
+@both
 def test__last_error__tells_the_story_by_itself(way: Way) -> None:
     last = ValueError("no")
     with pytest.raises(NonRetryable) as caught:

@@ -6,7 +6,6 @@ import random
 import threading
 import tracemalloc
 from collections.abc import Callable
-from weakref import ref
 
 import pytest
 
@@ -466,7 +465,10 @@ def test__object_that_dies_while_others_are_told_of_a_fork__is_passed_over(
 ) -> None:
     one, two = Mortal(), Mortal()
     told = one.told = two.told
-    monkeypatch.setattr(forks, what, dict.fromkeys((ref(one), ref(two))))
+    living = forks._Living[Mortal]()
+    living.add(one)
+    living.add(two)
+    monkeypatch.setattr(forks, what, living)
     one.other.append(two)
     two.other.append(one)
     del one, two
@@ -503,24 +505,14 @@ def test__lock_held_by_the_thread_that_forks__is_still_its_own_in_the_child() ->
     other.join(10)
 
 
-def test__state__its_making_was_interrupted__new_figures_pass_it_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test__state__its_making_was_interrupted__new_figures_pass_it_over() -> None:
     """It has a place, but nobody knows of which host it is. To be interrupted there is easiest after `close`."""
     stage = Stage(only())
     stage.resilience.close()
-    reads = iter([stage.clock.now, None])  # when it is made; when it is shut
-
-    def monotonic() -> float:
-        now = next(reads)
-        if now is None:
-            raise KeyboardInterrupt
-        return now
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage.clock, "monotonic", monotonic)
-        with pytest.raises(KeyboardInterrupt):
-            stage.resilience.isolate(HOST)
+    with stage.interrupted(2) as readings:  # when it is made; when it is shut
+        stage.resilience.isolate(HOST)
     stage.resilience.configure("all://", only(bulkhead=Bulkhead(max_concurrent=7)))
-    assert (list(reads), stage.host.limit) == ([], None)
+    assert (len(readings), stage.host.limit) == (2, None)
 
 
 def test__strangers_state__given_a_limit_later__still_holds_nobody_back() -> None:

@@ -583,23 +583,11 @@ def test__bulkhead__waiter_that_is_cancelled__is_no_refusal_of_ours() -> None:
     assert (host.queue_depth, host.acquire_failures, host.rejections) == (0, 1, 0)
 
 
-def test__bulkhead__waiter_is_interrupted_while_its_clock_is_read__it_leaves_the_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """After a look in vain, just before the next wait: a clock written in Python is where an interrupt may fall."""
+def test__bulkhead__waiter_is_interrupted_while_its_clock_is_read__it_leaves_the_line() -> None:
+    """After a look in vain, just before the next wait."""
     stage = Stage(only(bulkhead=one_at_a_time()))
     stage.hold()
     waiter = stage.line_up()
-    reads = iter([stage.clock.now, None, stage.clock.now])
-
-    def monotonic() -> float:
-        now = next(reads)
-        if now is None:
-            raise KeyboardInterrupt
-        return now
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage.clock, "monotonic", monotonic)
-        with pytest.raises(KeyboardInterrupt):
-            waiter.send(None)
-    assert (list(reads), stage.host.queue_depth) == ([], 0)
+    with stage.interrupted(2) as readings:
+        waiter.send(None)
+    assert (len(readings), stage.host.queue_depth) == (3, 0)
