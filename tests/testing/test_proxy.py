@@ -206,9 +206,12 @@ def test__upstream__no_port__says_whose(upstream: str) -> None:
         FaultProxy(upstream)
 
 
-def test__url__before_it_listens__says_when_there_is_one() -> None:
+def test__not_entered__says_when_there_is_anything_to_ask_for() -> None:
+    proxy = FaultProxy("localhost:80")
     with pytest.raises(RuntimeError, match="once it is entered"):
-        _ = FaultProxy("localhost:80").url
+        _ = proxy.url
+    with pytest.raises(RuntimeError, match="once it is entered"):
+        proxy.cut()
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,7 @@ class FaultProxy:
     @property
     def url(self) -> str:
         """The server's address, by way of the proxy. Raises RuntimeError before it was entered: it has no port yet."""
-        if not self.port:
-            raise RuntimeError("FaultProxy: it listens once it is entered: with FaultProxy(…) as proxy")
+        self._need_entered()
         return f"{self._scheme}://127.0.0.1:{self.port}"
 
     @property
@@ -95,7 +94,8 @@ class FaultProxy:
             self.remove(*toxics)
 
     def cut(self) -> None:
-        """Close every connection there is."""
+        """Close every connection there is. Raises RuntimeError before it was entered."""
+        self._need_entered()
         self._run(self._cut())
 
     def __enter__(self) -> Self:
@@ -120,6 +120,10 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+    def _need_entered(self) -> None:
+        if not self.port:
+            raise RuntimeError("FaultProxy: it listens once it is entered: with FaultProxy(…) as proxy")
 
     def _set(self, toxics: tuple[Toxic, ...]) -> None:
         self._toxics = toxics
