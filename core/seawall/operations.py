@@ -95,7 +95,7 @@ class _Operations:
         return b""
 
     async def hold(self, response: Any, admission: Admission) -> Exception | None:
-        raise NotImplementedError("no value is a stream")
+        raise TypeError("no value is a stream")
 
     async def discard(self, response: Any, admission: Admission) -> None:
         pass
@@ -107,19 +107,19 @@ class _Operations:
         return _ANYTHING
 
     async def forward(self, call: Call, rewrite: Any) -> None:
-        raise NotImplementedError("an operation has no origin: execute_with_fallback is its other provider")
+        raise TypeError("an operation has no origin: execute_with_fallback is its other provider")
 
     async def read(self, response: Any) -> Any:
-        raise NotImplementedError("nothing is forwarded, so nothing of another origin's is read")
+        raise TypeError("nothing is forwarded, so nothing of another origin's is read")
 
     def fields(self, call: Call) -> list[tuple[Any, Any]]:
-        raise NotImplementedError("what is remembered of an operation has the user's key")
+        raise TypeError("what is remembered of an operation has the user's key")
 
     def identity(self, call: Call) -> str | int:
-        raise NotImplementedError("what is remembered of an operation has the user's key")
+        raise TypeError("what is remembered of an operation has the user's key")
 
     def content(self, call: Call) -> bytes | None:
-        raise NotImplementedError("an operation has no body")
+        raise TypeError("an operation has no body")
 
     def respond(self, call: Call, answer: Any) -> Any:
         return Result(answer.value if isinstance(answer, Value) else answer)
