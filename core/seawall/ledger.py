@@ -119,7 +119,7 @@ class Ledger:
             self.window.count(Column.REJECTED, now)
         elif now < self.gate:
             if ticket is not None:
-                bulkhead.queue.step_aside(ticket)
+                bulkhead.queue.step_aside(ticket, self.gate + (self.gate - now) / 2)  # as `backoff.obey` spreads them
             return self.gate
         elif "bulkhead" not in call.exempt:
             turn = bulkhead.line_up(ticket, now)

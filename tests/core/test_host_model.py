@@ -51,8 +51,8 @@ class Model:
         """Attempt → the phase it was let in by; None: it does not concern the circuit."""
         self.waiting: list[Ticket] = []
         self.granted: list[tuple[Ticket, float]] = []
-        self.aside: list[Ticket] = []
-        """Waiters at the gate, whose places are kept."""
+        self.aside: list[tuple[Ticket, float]] = []
+        """Waiters at the gate, whose places are kept, and until when."""
         self.stubborn: list[Ticket] = []
         """Of calls that an open circuit does not stop."""
         self.gate = now
@@ -103,7 +103,7 @@ class Model:
     def forget(self, ticket: Ticket | None) -> None:
         self.waiting = [one for one in self.waiting if one is not ticket]
         self.granted = [(one, at) for one, at in self.granted if one is not ticket]
-        self.aside = [one for one in self.aside if one is not ticket]
+        self.aside = [(one, until) for one, until in self.aside if one is not ticket]
 
     def has_grant(self, ticket: Ticket | None) -> bool:
         return any(one is ticket for one, _ in self.granted)
@@ -117,7 +117,7 @@ class Model:
             return veto.value
         if now < self.gate:
             self.forget(ticket)
-            self.aside += [] if ticket is None else [ticket]
+            self.aside += [] if ticket is None else [(ticket, self.gate + (self.gate - now) / 2 + CLAIM_WITHIN)]
             return "gate"
         if "bulkhead" in exempt or self.has_grant(ticket):
             self.forget(ticket)
@@ -129,7 +129,7 @@ class Model:
             return "waits"
         if self.room() and not self.waiting:
             return "admitted"
-        if len(self.waiting) + len(self.aside) >= self.max_queue:
+        if len(self.waiting) + sum(now < until for _, until in self.aside) >= self.max_queue:
             self.refused += 1
             return Reason.BULKHEAD_FULL.value
         return "joins"

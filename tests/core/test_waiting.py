@@ -343,6 +343,22 @@ def test__bulkhead__good_end_of_another__serves_also_for_one_that_was_dropped() 
     assert [ticket.turn for ticket in held.call.state.bulkhead.queue.granted] == [Turn.GRANTED] * 2
 
 
+def test__bulkhead__waiter_that_dies_at_the_gate__does_not_take_a_place_for_ever() -> None:
+    stage = Stage(only(bulkhead=one_at_a_time(max_queue=1, max_wait=60), retry=steady()), answer(200))
+    held = stage.hold()
+    dead = stage.line_up()
+    with override(bulkhead=None):
+        stage.close_gate(2)
+    stage.end(held)
+    dead.send(None)  # it looks, finds the gate closed, steps aside and is never driven again
+    stage.clock.advance(2.9)
+    holder = stage.hold()
+    assert word(stage.get()) == Reason.BULKHEAD_FULL  # it may still come
+    stage.clock.advance(2)
+    stage.together(stage.start(), stage.at(5.5, holder.abandon))
+    assert stage.times[-1] == 5.5
+
+
 def test__bulkhead__waiter_that_comes_back_late__keeps_its_place() -> None:
     stage = Stage(only(bulkhead=one_at_a_time(max_wait=60)), answer(200, after=0.25))
     holder = stage.hold()

@@ -153,7 +153,7 @@ BUGS = [
     ("last-in-first-out", "who waits longest is served last",
      BULKHEAD, "            ticket = self.waiting[0]\n", "            ticket = self.waiting[-1]\n"),
     ("queue-unbounded", "any number may wait",
-     BULKHEAD, "or len(queue) + len(queue.aside) >= self.config.max_queue:", "or len(queue) < 0:"),
+     BULKHEAD, "or queue.places(now) >= self.config.max_queue:", "or len(queue) < 0:"),
     ("wake-up-lost", "a free permit is granted and nobody is told",
      LEDGER, "        return sent_away + self.bulkhead.grant(now)\n",
      "        self.bulkhead.grant(now)\n        return sent_away\n"),

@@ -105,8 +105,8 @@ class Queue:
         self.waiting: list[Ticket] = []
         self.granted: dict[Ticket, float] = {}
         """Ticket → when it was granted."""
-        self.aside: dict[Ticket, None] = {}
-        """Who stepped aside, and will be back."""
+        self.aside: dict[Ticket, float] = {}
+        """Who stepped aside → when it is back at the latest."""
 
     def __len__(self) -> int:
         return len(self.waiting)
@@ -142,11 +142,19 @@ class Queue:
         ticket.turn = Turn.GONE
         return True
 
-    def step_aside(self, ticket: Ticket) -> None:
-        """The waiter has to wait for something else first: others may be served, `rejoin` gives its place back."""
+    def step_aside(self, ticket: Ticket, back: float) -> None:
+        """The waiter has to wait for something else first, until `back` at most: others may be served, `rejoin` gives
+        its place back."""
         self.leave(ticket)
         ticket.turn = Turn.LAPSED
-        self.aside[ticket] = None
+        self.aside[ticket] = back
+
+    def places(self, now: float) -> int:
+        """Places in the line that are taken. Who stepped aside keeps one, unless it is overdue: its loop is gone."""
+        for ticket, back in self.aside.copy().items():  # a copy: as in `grant`
+            if now - back >= CLAIM_WITHIN:
+                self.aside.pop(ticket, None)
+        return len(self.waiting) + len(self.aside)
 
     def rejoin(self, ticket: Ticket) -> None:
         """A waiter who was not there when its turn came, stepped aside, or was sent away too soon, keeps its place."""
@@ -261,7 +269,7 @@ class BulkheadState:
                 return ticket
         if len(self.live) + len(queue.granted) < self.limit and not queue.waiting:
             return True
-        if self.config.max_wait == 0 or len(queue) + len(queue.aside) >= self.config.max_queue:
+        if self.config.max_wait == 0 or queue.places(now) >= self.config.max_queue:
             self.refused += 1
             return False
         return queue.join(now)

@@ -306,13 +306,26 @@ def test__waiter__already_in_a_full_line__is_not_refused() -> None:
     assert len(owners) == 1
 
 
+def test__waiter_that_stepped_aside__and_is_overdue__keeps_no_place() -> None:
+    state = BulkheadState(Bulkhead(max_concurrent=1, max_queue=1))
+    owners = crowd(state, 1)
+    ticket = state.line_up(None, 0)
+    assert isinstance(ticket, Ticket)
+    state.queue.step_aside(ticket, 2)
+    assert state.line_up(None, 2 + CLAIM_WITHIN - 0.01) is False
+    assert isinstance(state.line_up(None, 2 + CLAIM_WITHIN), Ticket)
+    assert state.line_up(ticket, 9) is ticket  # it comes all the same, and finds its place
+    assert state.queue.waiting[0] is ticket
+    assert len(owners) == 1
+
+
 @pytest.mark.parametrize("way", ["rejoins", "leaves", "is another process's"])
 def test__waiter_that_stepped_aside__its_place_in_the_line_is_taken(way: str) -> None:
     state = BulkheadState(Bulkhead(max_concurrent=1, max_queue=1))
     owners = crowd(state, 1)
     ticket = state.line_up(None, 0)
     assert isinstance(ticket, Ticket)
-    state.queue.step_aside(ticket)
+    state.queue.step_aside(ticket, 2)
     assert state.line_up(None, 1) is False
     if way == "rejoins":
         assert state.line_up(ticket, 2) is ticket
@@ -426,7 +439,7 @@ def test__waiter_that_rejoined__takes_one_place_not_two() -> None:
     owners = crowd(state, 1)
     ticket = state.line_up(None, 0)
     assert isinstance(ticket, Ticket)
-    state.queue.step_aside(ticket)
+    state.queue.step_aside(ticket, 2)
     assert state.line_up(ticket, 1) is ticket
     assert isinstance(state.line_up(None, 2), Ticket)
     assert len(owners) == 1
